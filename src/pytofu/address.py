@@ -1,0 +1,243 @@
+"""Addresses, and the text headers that carry them.
+
+An address travels as `~connect_to` in a HelloRequest or `~listen_on` in a WelcomeRequest, with
+the value `tcp|HOST|PORT` or `uds|PATH`. Source: PROTOCOL 1 (addresses); the tagged union is the
+pattern guide's, section 1.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from ipaddress import AddressValueError, IPv6Address
+from typing import Final
+
+import attrs
+
+from pytofu.errors import AmpeException
+from pytofu.header import OpCode
+from pytofu.message import Message
+from pytofu.result import Err, Ok, Result
+from pytofu.status import AmpeError
+
+CONNECT_TO_HEADER: Final = "~connect_to"
+"""The header that names the address of a HelloRequest."""
+LISTEN_ON_HEADER: Final = "~listen_on"
+"""The header that names the address of a WelcomeRequest."""
+DEFAULT_HOST: Final = "127.0.0.1"
+"""Where a TCP client connects to unless told otherwise."""
+DEFAULT_PORT: Final = 7099
+"""The TCP port unless told otherwise."""
+
+_MAX_PORT: Final = 65535
+_UDS_PATH_SIZE: Final = 108 if sys.platform == "linux" else 104  # of sun_path, with its NUL
+
+# What no host name contains (the URL standard's list), and U+FFFD, which stands for a byte that
+# was not UTF-8. At most 253 characters, as in the DNS.
+_HOST: Final = re.compile(r"[^\s\x00-\x20\x7f-\x9f#/<>?@\[\\\]^|\ud800-\udfff\ufffd]{1,253}")
+# What an address header cannot carry: its separators, half a surrogate pair, blanks at the end.
+_NOT_IN_PATHS: Final = re.compile(r"[|\r\n\x00\ud800-\udfff]|[ \t]\Z")
+
+
+def _host_or_default(host: str | None) -> str:
+    return DEFAULT_HOST if host is None else host
+
+
+def _host_or_empty(host: str | None) -> str:
+    return "" if host is None else host
+
+
+def _port_or_default(port: int | None) -> int:
+    return DEFAULT_PORT if port is None else port
+
+
+def _path_as_text(path: str | os.PathLike[str]) -> str:
+    return os.fspath(path)
+
+
+@attrs.frozen
+class TCPClientAddress:
+    """Where to connect to over TCP: a host name or IP literal, and a port.
+
+    None stands for the default, 127.0.0.1 and 7099. Source: PROTOCOL 1 (addresses).
+    """
+
+    host: str = attrs.field(default=None, converter=_host_or_default)
+    port: int = attrs.field(default=None, converter=_port_or_default)
+
+    def format(self, message: Message | None) -> None:
+        """Make the message a HelloRequest to this address: set the opcode, append the header.
+
+        Raises:
+            WrongAddressException: the host is empty or no host, or the port is out of range;
+                the opcode is set, no header is appended.
+            NullMessageException: there is no message (it is None).
+        """
+        _write(message, OpCode.HELLO_REQUEST, CONNECT_TO_HEADER, _tcp_value(self.host, self.port))
+
+
+@attrs.frozen
+class TCPServerAddress:
+    """Where to listen over TCP: a host name or IP literal, and a port; 0 lets the system choose.
+
+    To listen on all interfaces give `0.0.0.0` or `::`. An address that was read from a header
+    may also have an empty host, which means the same. None stands for the default port, 7099;
+    there is no default host. Source: PROTOCOL 1 (addresses).
+    """
+
+    host: str = attrs.field(converter=_host_or_empty)
+    port: int = attrs.field(default=None, converter=_port_or_default)
+
+    def format(self, message: Message | None) -> None:
+        """Make the message a WelcomeRequest for this address: set the opcode, append the header.
+
+        Raises:
+            WrongAddressException: the host is empty or no host, or the port is out of range;
+                the opcode is set, no header is appended.
+            NullMessageException: there is no message (it is None).
+        """
+        _write(message, OpCode.WELCOME_REQUEST, LISTEN_ON_HEADER, _tcp_value(self.host, self.port))
+
+
+@attrs.frozen
+class UDSClientAddress:
+    """Which Unix domain socket to connect to: the path of its file.
+
+    Source: PROTOCOL 1 (addresses).
+    """
+
+    path: str = attrs.field(converter=_path_as_text)
+
+    def format(self, message: Message | None) -> None:
+        """Make the message a HelloRequest to this address: set the opcode, append the header.
+
+        Raises:
+            WrongAddressException: the path contains `|`, CR, LF or NUL, is no Unicode text, or
+                ends with a blank; the opcode is set, no header is appended. Whether the path
+                fits the platform is found by who reads the address.
+            NullMessageException: there is no message (it is None).
+        """
+        _write(message, OpCode.HELLO_REQUEST, CONNECT_TO_HEADER, _uds_value(self.path))
+
+
+@attrs.frozen
+class UDSServerAddress:
+    """Which Unix domain socket to listen on: the path of its file.
+
+    Source: PROTOCOL 1 (addresses).
+    """
+
+    path: str = attrs.field(converter=_path_as_text)
+
+    def format(self, message: Message | None) -> None:
+        """Make the message a WelcomeRequest for this address: set the opcode, append the header.
+
+        Raises:
+            WrongAddressException: the path contains `|`, CR, LF or NUL, is no Unicode text, or
+                ends with a blank; the opcode is set, no header is appended. Whether the path
+                fits the platform is found by who reads the address.
+            NullMessageException: there is no message (it is None).
+        """
+        _write(message, OpCode.WELCOME_REQUEST, LISTEN_ON_HEADER, _uds_value(self.path))
+
+
+@attrs.frozen
+class WrongAddress:
+    """What a message without a usable address has; `reason` says why, for people only.
+
+    All are equal, whatever their reasons. Source: PROTOCOL 1 (addresses).
+    """
+
+    reason: str = attrs.field(default="", eq=False)
+
+    def format(self, message: Message | None) -> None:
+        """Raise `WrongAddressException`; the message stays as it is."""
+        raise AmpeException.from_error(AmpeError.WRONG_ADDRESS, self.reason)
+
+
+type Address = (
+    TCPClientAddress | TCPServerAddress | UDSClientAddress | UDSServerAddress | WrongAddress
+)
+"""Any address: take it apart with `match`. Source: pattern guide, section 1; PROTOCOL 1."""
+
+
+def parse_address(message: Message) -> Address:
+    """Return the address of a message: that of its first `~connect_to` or `~listen_on` header.
+
+    Strict: anything but `tcp|HOST|PORT` or `uds|PATH` in that header, with HOST a name or an IP
+    literal (or empty), PORT in digits and at most 65535, and PATH short enough for the platform,
+    is a `WrongAddress`, and so is a message without such a header. Raises only
+    `MessageReleasedError`. Source: PROTOCOL 1 (addresses).
+    """
+    for name, value in message.text_headers:
+        if name == CONNECT_TO_HEADER:
+            return _read(value, TCPClientAddress, UDSClientAddress)
+        if name == LISTEN_ON_HEADER:
+            return _read(value, TCPServerAddress, UDSServerAddress)
+    return WrongAddress(f"neither a {CONNECT_TO_HEADER} nor a {LISTEN_ON_HEADER} header")
+
+
+def _read[T, U](
+    value: str, tcp: Callable[[str, int], T], uds: Callable[[str], U]
+) -> T | U | WrongAddress:
+    match value.split("|", 3):
+        case ["tcp", host, digits]:
+            port = _read_port(digits)
+            if port is None:
+                return WrongAddress(f"not a port: {digits!r:.80}")
+            if host and not _is_host(host):
+                return WrongAddress(f"not a host: {host!r:.80}")
+            return tcp(host, port)
+        case ["uds", path]:
+            if len(path.encode()) >= _UDS_PATH_SIZE:
+                return WrongAddress(f"path longer than {_UDS_PATH_SIZE - 1} bytes: {path!r:.80}")
+            return uds(path)
+        case _:
+            return WrongAddress(f"neither tcp|HOST|PORT nor uds|PATH: {value!r:.80}")
+
+
+def _read_port(digits: str) -> int | None:
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    significant = digits.lstrip("0") or "0"  # int() refuses very long digit strings
+    if len(significant) > len(str(_MAX_PORT)) or int(significant) > _MAX_PORT:
+        return None
+    return int(significant)
+
+
+def _is_host(host: str) -> bool:
+    name = host.strip(" ")  # the original takes blanks around a host, and keeps them
+    if _HOST.fullmatch(name) is None:
+        return False
+    if ":" not in name:
+        return "%" not in name
+    try:
+        IPv6Address(name)  # possibly with a zone: fe80::1%eth0
+    except AddressValueError:
+        return False
+    return True
+
+
+def _tcp_value(host: str, port: int) -> Result[str, str]:
+    if not _is_host(host):
+        return Err(f"not a host: {host!r:.80}")
+    if not 0 <= port <= _MAX_PORT:
+        return Err(f"not a port: {port}")
+    return Ok(f"tcp|{host}|{port}")
+
+
+def _uds_value(path: str) -> Result[str, str]:
+    if _NOT_IN_PATHS.search(path):
+        return Err(f"a header cannot carry this path: {path!r:.80}")
+    return Ok(f"uds|{path}")
+
+
+def _write(message: Message | None, opcode: OpCode, name: str, value: Result[str, str]) -> None:
+    if message is None:
+        raise AmpeException.from_error(AmpeError.NULL_MESSAGE)
+    message.opcode = opcode
+    match value:
+        case Ok(text):
+            message.text_headers.append(name, text)
+        case Err(reason):
+            raise AmpeException.from_error(AmpeError.WRONG_ADDRESS, reason)

@@ -1,0 +1,197 @@
+"""`open_ampe` and `Ampe`: the engine as applications see it (PROTOCOL 2; DESIGN 2)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+
+import attrs
+import trio
+
+from pytofu.boundary import public_api
+from pytofu.channel_group import ChannelGroup
+from pytofu.engine.engine import Engine
+from pytofu.engine.group import Group
+from pytofu.engine.options import Options
+from pytofu.holder import Holder
+from pytofu.interfaces import AllocationStrategy
+from pytofu.message import Message
+from pytofu.result import Err, Ok, Result
+from pytofu.status import AmpeError
+
+
+@attrs.frozen
+class AmpeStatistics:
+    """An engine at one moment; counts are since it was opened."""
+
+    groups: int
+    """Channel groups."""
+    channels: int
+    """Open channels of all groups, listeners included."""
+    pool_free: int
+    """Messages in the pool."""
+    pool_max: int
+    """Messages that the pool keeps at the most."""
+    pool_spells: int
+    """How often the pool has run dry, having been half full in between."""
+    messages_sent: int
+    """Messages handed to the operating system, counted block by block."""
+    messages_received: int
+    """Messages that arrived from peers."""
+    bytes_sent: int
+    """Bytes handed to the operating system."""
+    bytes_received: int
+    """Bytes that arrived from peers."""
+
+
+class Ampe:
+    """The engine: it owns the message pool, the channel groups and their channels.
+
+    Made by `open_ampe`. Several in a process are fine. To be used from the Trio thread that
+    opened it; from other threads through `trio.from_thread.run_sync`.
+    """
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @public_api
+    def get(
+        self, strategy: AllocationStrategy = AllocationStrategy.ALWAYS
+    ) -> Result[Message | None, AmpeError]:
+        """A message: from the pool or, with ALWAYS, a new one when the pool is empty.
+
+        None when the pool is empty and the strategy is POOL_ONLY. Raises `ShutdownException` once
+        the engine shuts down.
+        """
+        return self._engine.get(strategy)
+
+    def put(self, holder: Holder[Message]) -> None:
+        """Put a message back to the pool and empty the holder; an empty holder is left alone.
+
+        Works after shutdown too. Raises `MessageReleasedError` for a message that somebody else
+        has posted or put back: it had two owners.
+        """
+        message = holder.take()
+        if message is not None:
+            self._engine.put(message)
+
+    @public_api
+    def create(self) -> Result[ChannelGroup, AmpeError]:
+        """A new channel group, to be destroyed by `destroy` or by leaving the engine.
+
+        Raises `ShutdownException` once the engine shuts down.
+        """
+        match self._engine.create():
+            case Ok(group):
+                return Ok(ChannelGroup(group))
+            case Err() as err:
+                return err
+
+    async def destroy(self, chnls: ChannelGroup) -> None:
+        """Close every channel of the group in good order: send what was posted, then close.
+
+        Its mailbox is emptied into the pool at once, and whoever waits to receive gets
+        `ShutdownException`. Takes at most `Options.close_timeout`. A checkpoint; cancelling it
+        closes the rest at once, with resets. A second call waits for the first.
+        """
+        group = chnls._group
+        group.close(abort=False)
+        try:
+            await group.closed.wait()
+        finally:
+            if not group.closed.is_set():
+                await _abort(group)
+
+    @asynccontextmanager
+    async def open_channel_group(self) -> AsyncIterator[ChannelGroup]:
+        """A channel group for the length of an `async with` block.
+
+        Leaving the block normally destroys the group in good order, as `destroy` does; leaving it
+        by an exception or cancellation closes every channel at once, with resets, and the
+        exception goes on as it is. Raises `ShutdownException` once the engine shuts down.
+        """
+        chnls = self.create()
+        try:
+            yield chnls
+        except BaseException:
+            await _abort(chnls._group)
+            raise
+        await self.destroy(chnls)
+
+    def statistics(self) -> AmpeStatistics:
+        """The engine's counters at this moment."""
+        engine = self._engine
+        traffic = attrs.evolve(engine.past_traffic)
+        for group in engine.groups:
+            traffic.add(group.traffic)
+        return AmpeStatistics(
+            groups=len(engine.groups),
+            channels=len(engine.numbers.open),
+            pool_free=engine.pool.free,
+            pool_max=engine.pool.maximum,
+            pool_spells=engine.pool.spell,
+            messages_sent=traffic.messages_sent,
+            messages_received=traffic.messages_received,
+            bytes_sent=traffic.bytes_sent,
+            bytes_received=traffic.bytes_received,
+        )
+
+
+async def _abort(closable: "Engine | Group") -> None:
+    closable.close(abort=True)
+    with trio.CancelScope(shield=True):
+        await closable.closed.wait()
+
+
+class open_ampe:  # reads as the function that it is for its users
+    """An engine for the length of an `async with` block: `async with open_ampe() as ampe`.
+
+    Leaving the block normally closes every channel in good order: what was posted is sent, within
+    `Options.close_timeout`. Leaving it by an exception or by cancellation closes everything at
+    once. Either way no task, socket or socket file of the engine is left. The exception leaves
+    the block as itself; only if the engine failed too, which would be a defect in pytofu, are
+    both in one group. Entering is a checkpoint, leaving too.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        self._engine = Engine(options or Options())
+        self._manager = trio.open_nursery()
+
+    async def __aenter__(self) -> Ampe:
+        nursery = await self._manager.__aenter__()
+        nursery.start_soon(self._engine.run)
+        with trio.CancelScope(shield=True):
+            await self._engine.started.wait()
+        return Ampe(self._engine)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        if exc is None:
+            try:
+                self._engine.close(abort=False)
+                await self._engine.closed.wait()
+            except BaseException as interruption:
+                exc = interruption
+                await _abort(self._engine)
+                if not await self._leave_nursery(exc):
+                    raise
+                return None
+        else:
+            await _abort(self._engine)
+        return await self._leave_nursery(exc)
+
+    async def _leave_nursery(self, exc: BaseException | None) -> bool | None:
+        """Leave it by `exc`; what comes out again as itself goes on bare, without a group."""
+        try:
+            return await self._manager.__aexit__(
+                type(exc) if exc else None, exc, exc.__traceback__ if exc else None
+            )
+        except BaseExceptionGroup as group:
+            if group.exceptions != (exc,):
+                raise
+            return False

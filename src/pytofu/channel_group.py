@@ -1,0 +1,201 @@
+"""`ChannelGroup`: what an application talks to (PROTOCOL 2 to 4; pattern guide, section 12)."""
+
+import math
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final, Self
+
+import attrs
+import trio
+
+from pytofu.boundary import public_api
+from pytofu.engine.mailbox import MailBoxStatus
+from pytofu.errors import AmpeException
+from pytofu.header import BinaryHeader
+from pytofu.holder import Holder
+from pytofu.message import Message
+from pytofu.result import OK, Err, Ok, Result
+from pytofu.status import AmpeError
+
+if TYPE_CHECKING:
+    from pytofu.engine.group import Group
+
+_TURN: Final = 64
+"""Messages received without waiting after which the scheduler gets a turn all the same."""
+
+
+@attrs.frozen
+class ChannelGroupStatistics:
+    """A channel group at one moment; counts are since it was created."""
+
+    channels: int
+    """Open channels, listeners included."""
+    messages_waiting: int
+    """Messages in the mailbox."""
+    messages_sent: int
+    """Messages handed to the operating system, counted block by block."""
+    messages_received: int
+    """Messages that arrived from peers."""
+    bytes_sent: int
+    """Bytes handed to the operating system."""
+    bytes_received: int
+    """Bytes that arrived from peers."""
+
+
+class ChannelGroup:
+    """Channels, and one mailbox for everything that arrives on any of them.
+
+    Made by `Ampe.open_channel_group` or `Ampe.create`. To be used from the Trio thread of its
+    engine; from other threads through `trio.from_thread.run_sync`.
+    """
+
+    __slots__ = ("_group", "_turn")
+
+    def __init__(self, group: "Group") -> None:
+        self._group = group
+        self._turn = 0
+
+    def post(self, holder: Holder[Message]) -> BinaryHeader:
+        """Send a message, or open a channel with it; never waits.
+
+        On success the holder is empty, the message released, and the header with the assigned
+        channel number and message_id is returned. What is posted is queued without limit; `send`
+        waits instead. A message that cannot be sent comes back through the mailbox, marked as
+        from the engine.
+
+        Raises an `AmpeException` for the first step of PROTOCOL 3 that fails: NULL_MESSAGE,
+        INVALID_OP_CODE, INVALID_MESSAGE_ID, INVALID_MORE_USAGE, INVALID_CHANNEL_NUMBER,
+        INVALID_HEADERS_LEN, WRONG_ADDRESS, INVALID_BODY_LEN, CHANNEL_CLOSED,
+        INVALID_MESSAGE_CHANNEL_GROUP, NOT_ALLOWED, ALLOCATION_FAILED (all channel numbers are in
+        use) or SHUTDOWN_STARTED. The message then stays in the holder, the error in its status.
+        """
+        # What `public_api` does, written out: this is the hot path.
+        message = holder.value
+        result = self._group.post(message)
+        if result is not OK:
+            assert isinstance(result, Err)
+            raise AmpeException.from_error(result.error)
+        holder.clear()
+        assert message is not None
+        return message._header
+
+    async def send(self, holder: Holder[Message]) -> BinaryHeader:
+        """`post` for senders that must not run ahead of the peer.
+
+        Waits while more than `Options.high_water` bytes are queued on the message's channel, then
+        posts. Raises as `post` does. A checkpoint; when cancelled, nothing was posted and the
+        message is still in the holder.
+        """
+        await self._take_turn()
+        await self._group.wait_for_room(holder.value)
+        return self.post(holder)
+
+    async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
+        """The next message from any channel, in the order of arrival; None when time is up.
+
+        `timeout_ns` is in nanoseconds: None waits for ever, 0 polls. The message is the caller's,
+        to be posted or to be put back to the pool.
+
+        Raises `ShutdownException` once the group is destroyed or the engine shut down. A point of
+        cancellation, always, and a schedule point when it waits and at least once in 64 messages;
+        cancelling loses no message.
+        """
+        mailbox = self._group.mailbox
+        if mailbox:
+            await self._take_turn()
+            message = mailbox.take()
+            if message is not None:
+                self._group.answer_due = True
+                return message
+        timeout = math.inf if timeout_ns is None else timeout_ns / 1e9
+        match await mailbox.receive(timeout):
+            case Ok(message):
+                self._group.answer_due = True
+                return message
+            case Err(MailBoxStatus.TIMEOUT):
+                return None
+            case Err():
+                raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
+
+    async def _take_turn(self) -> None:
+        self._turn += 1
+        if self._turn >= _TURN:
+            self._turn = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    def receive_nowait(self) -> Message | None:
+        """The next message if one has arrived, else None.
+
+        Raises `ShutdownException` once the group is destroyed or the engine shut down.
+        """
+        if self._group.closing:
+            raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
+        message = self._group.mailbox.take()
+        if message is not None:
+            self._group.answer_due = True
+        return message
+
+    @public_api
+    def update_receiver(self, holder: Holder[Message]) -> Result[None, AmpeError]:
+        """Put something into the group's own mailbox, to be received like everything else.
+
+        From an empty holder: a SIGNAL from the engine with status RECEIVER_UPDATE, channel 0 and
+        message_id 0. A message goes as it is, marked as from the application with status
+        RECEIVER_UPDATE; the holder is empty then.
+
+        Raises `ShutdownException` once the group is destroyed or the engine shut down.
+        """
+        result = self._group.update_receiver(holder.value)
+        if result is OK:
+            holder.clear()
+        return result
+
+    def __aiter__(self) -> AsyncIterator[Holder[Message]]:
+        """Receive in a loop: `async for holder in chnls`.
+
+        Each message is put back to the pool when the loop moves on, unless its holder has been
+        emptied (posted) by then. After `break` the last holder is the caller's. The loop ends
+        when the group is destroyed or the engine shut down; otherwise as `wait_receive`.
+        """
+        return _Received(self)
+
+    def statistics(self) -> ChannelGroupStatistics:
+        """The group's counters at this moment."""
+        group = self._group
+        return ChannelGroupStatistics(
+            channels=len(group.channels),
+            messages_waiting=len(group.mailbox),
+            messages_sent=group.traffic.messages_sent,
+            messages_received=group.traffic.messages_received,
+            bytes_sent=group.traffic.bytes_sent,
+            bytes_received=group.traffic.bytes_received,
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._group.closing else f"{len(self._group.channels)} channels"
+        return f"<ChannelGroup {state}>"
+
+
+class _Received:
+    """The iterator of `async for holder in chnls`."""
+
+    def __init__(self, chnls: ChannelGroup) -> None:
+        self._chnls = chnls
+        self._holder: Holder[Message] = Holder()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Holder[Message]:
+        message = self._holder.take()
+        if message is not None:
+            self._chnls._group.engine.put(message)
+        try:
+            message = await self._chnls.wait_receive()
+        except AmpeException as error:
+            if error.error_code is AmpeError.SHUTDOWN_STARTED:
+                raise StopAsyncIteration from None
+            raise
+        self._holder = Holder(message)
+        return self._holder

@@ -1,0 +1,1 @@
+"""The engine: tasks, sockets and mailboxes; the only storey that knows Trio."""

@@ -1,0 +1,112 @@
+"""What listeners and IO channels have in common: a number, a task, and a last event."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pytofu.header import OpCode
+from pytofu.interfaces import AllocationStrategy
+from pytofu.message import Message
+from pytofu.result import Result
+from pytofu.status import AmpeError, AmpeStatus
+
+if TYPE_CHECKING:
+    from pytofu.engine.group import Group
+
+log: Final = logging.getLogger("pytofu")
+
+REASON: Final = "~reason"
+"""Text header of the last event of a channel: the name of the `AmpeStatus` that says why."""
+
+
+class Channel(ABC):
+    """One channel: a task in its group's nursery, under a cancel scope that aborts it."""
+
+    __slots__ = ("flush_pending", "group", "message_id", "number", "reason", "scope", "undelivered")
+
+    def __init__(self, group: "Group", message_id: int) -> None:
+        self.group = group
+        self.number = 0  # set when the engine has found one
+        self.message_id = message_id  # of the message that opened the channel
+        self.scope = trio.CancelScope()
+        self.flush_pending = True
+        """Whether what is posted will be flushed without anybody asking for it."""
+        self.reason: AmpeStatus | None = None  # why the channel closes, once that is known
+        self.undelivered: list[Message] = []  # for the application, in front of the last event
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Live, and always end with `channel_closed`."""
+        try:
+            with self.scope:
+                await self.live()
+        except Exception:
+            log.exception("channel %d: closed by a defect in pytofu", self.number)
+            self.close_because(AmpeStatus.PROCESSING_FAILED)
+        finally:
+            self.finish()
+
+    @abstractmethod
+    async def live(self) -> None:
+        """The channel's life; returns, or is cancelled, when the channel is to close."""
+
+    @abstractmethod
+    def close_socket(self) -> None:
+        """Close what the channel holds of the system."""
+
+    @abstractmethod
+    def unsent(self) -> Iterable[Message]:
+        """Messages that were posted and not sent, in order, marked as from the engine."""
+
+    @abstractmethod
+    def post(self, message: Message, opcode: int) -> Result[None, AmpeError]:
+        """Take a validated message; on `Err` it stays with the caller."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Send what is queued, as far as that goes without waiting."""
+
+    @abstractmethod
+    def close_orderly(self) -> None:
+        """Send what is queued, then close; at the latest after `close_timeout`."""
+
+    def abort(self, reason: AmpeStatus = AmpeStatus.CHANNEL_CLOSED) -> None:
+        """Close at once."""
+        self.close_because(reason)
+        self.scope.cancel()
+
+    def close_because(self, reason: AmpeStatus) -> None:
+        """Note why the channel closes; the first reason stays."""
+        if self.reason is None:
+            self.reason = reason
+
+    def finish(self) -> None:
+        """Close the socket, hand back what was not sent, report the end, free the number."""
+        self.close_socket()
+        events = [
+            *self.undelivered,
+            *self.unsent(),
+            self.signal(
+                AmpeStatus.CHANNEL_CLOSED,
+                AmpeStatus.CHANNEL_CLOSED if self.reason is None else self.reason,
+            ),
+        ]
+        self.group.deliver(events)
+        self.group.remove(self)
+
+    def signal(self, status: AmpeStatus, reason: AmpeStatus | None = None) -> Message:
+        """A Signal from the engine about this channel."""
+        message = self.group.pool.get(AllocationStrategy.ALWAYS)
+        assert message is not None
+        header = message.header
+        header.proto_byte = OpCode.SIGNAL
+        header.channel_number = self.number
+        message.mark_from_engine(status)
+        if status is AmpeStatus.CHANNEL_CLOSED:
+            header.message_id = self.message_id
+        if reason is not None:
+            message.text_headers.append(REASON, reason.name)
+        return message

@@ -1,0 +1,117 @@
+"""Ownership: a message has one owner, and giving it away empties the owner's holder.
+
+Source: pattern guide, sections 8 (ownership transfer) and 9 (deferred cleanup).
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from functools import wraps
+from typing import Any, Concatenate, Protocol, cast
+
+from pytofu.interfaces import AllocationStrategy, MessageSource
+from pytofu.message import Message
+
+
+class Holder[T]:
+    """Holds a value for its one owner; whoever takes the value leaves the holder empty.
+
+    Zig's `*?*T`. A function that takes a value over, such as `post` or `put`, is given the
+    holder and empties it, so that the caller cannot go on using what is no longer his. Belongs
+    to one thread at a time: to hand a value to another one, `take` it and let the other make
+    its own holder. Source: pattern guide, section 8.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T | None = None) -> None:
+        self._value = value
+
+    @property
+    def value(self) -> T | None:
+        """The value, or None if there is none or it was taken."""
+        return self._value
+
+    def is_empty(self) -> bool:
+        """Whether there is no value."""
+        return self._value is None
+
+    def take(self) -> T | None:
+        """Return the value, if any, and empty the holder."""
+        value = self._value
+        self._value = None
+        return value
+
+    def set(self, value: T | None) -> None:
+        """Hold this value from now on; the former one, if any, is dropped."""
+        self._value = value
+
+    def clear(self) -> None:
+        """Empty the holder and drop its value."""
+        self._value = None
+
+    def __repr__(self) -> str:
+        return f"<Holder of {self._value!r}>" if self._value is not None else "<Holder, empty>"
+
+
+def borrowed_message(
+    ampe: MessageSource, strategy: AllocationStrategy = AllocationStrategy.ALWAYS
+) -> AbstractContextManager[Holder[Message], None]:
+    """Borrow a message for a `with` block; what is left in the holder goes back at its end.
+
+    The holder is empty from the start if the pool is and the strategy is POOL_ONLY. Posting it
+    inside the block gives the message away: there is then nothing to go back. Entering raises
+    what `ampe.get` raises. Zig's `get` with `defer put`. Source: pattern guide, section 8.
+    """
+    return _BorrowedMessage(ampe, strategy)
+
+
+class _BorrowedMessage:
+    # Entered once a message, and a class costs less than half of a @contextmanager generator.
+    __slots__ = ("_ampe", "_holder", "_strategy")
+
+    def __init__(self, ampe: MessageSource, strategy: AllocationStrategy) -> None:
+        self._ampe = ampe
+        self._strategy = strategy
+
+    def __enter__(self) -> Holder[Message]:
+        self._holder = Holder(self._ampe.get(self._strategy))
+        return self._holder
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._ampe.put(self._holder)
+
+
+class HasAmpe(Protocol):
+    """An object with an engine in its attribute `ampe`. Source: pattern guide, section 9."""
+
+    @property
+    def ampe(self) -> MessageSource:
+        """Where messages come from."""
+        ...
+
+
+def with_pool_message[S: HasAmpe, **P, R](
+    method: Callable[Concatenate[S, Holder[Message], P], R],
+) -> Callable[Concatenate[S, P], R]:
+    """Call a method with a borrowed message, in a holder, as its first argument.
+
+    The message comes from `self.ampe`; what is left in the holder goes back when the method,
+    plain or async, has ended in whatever way, cancellation included. Calling it raises what
+    `ampe.get` raises. Source: pattern guide, section 9 (decorator).
+    """
+    if inspect.iscoroutinefunction(method):
+
+        @wraps(method)
+        async def async_wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+            with borrowed_message(self.ampe) as holder:
+                return await cast("Awaitable[Any]", method(self, holder, *args, **kwargs))
+
+        return cast("Callable[Concatenate[S, P], R]", async_wrapper)
+
+    @wraps(method)
+    def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with borrowed_message(self.ampe) as holder:
+            return method(self, holder, *args, **kwargs)
+
+    return wrapper

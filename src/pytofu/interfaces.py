@@ -1,0 +1,63 @@
+"""What the engine and its channel groups offer, as interfaces without inheritance.
+
+Write functions against these and they work with `Ampe` and `ChannelGroup`, and in tests with
+anything that has the same methods. Source: pattern guide, section 3 (interfaces).
+"""
+
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # holder.py needs AllocationStrategy when it is imported
+    from pytofu.header import BinaryHeader
+    from pytofu.holder import Holder
+    from pytofu.message import Message
+
+
+class AllocationStrategy(Enum):
+    """What `get` does when the message pool is empty. Source: PROTOCOL 2 (message pool)."""
+
+    POOL_ONLY = "pool_only"
+    """Give None."""
+    ALWAYS = "always"
+    """Create a message."""
+
+
+class MessageSource(Protocol):
+    """Lends messages and takes them back, as `Ampe` does. Source: pattern guide, sections 3, 8."""
+
+    def get(self, strategy: AllocationStrategy = AllocationStrategy.ALWAYS) -> "Message | None":
+        """Return a message; None if the pool is empty and the strategy is POOL_ONLY.
+
+        Raises:
+            ShutdownException: the engine is shutting down.
+            AllocationFailedException: no message could be created.
+        """
+        ...
+
+    def put(self, holder: "Holder[Message]") -> None:
+        """Take the holder's message, if it has one, back. Never fails."""
+        ...
+
+
+class MessagePort(Protocol):
+    """Sends and receives messages, as `ChannelGroup` does. Source: pattern guide, sections 3, 8."""
+
+    def post(self, holder: "Holder[Message]") -> "BinaryHeader":
+        """Hand the message over for sending, without waiting, and return a copy of its header.
+
+        On success the holder is empty; on failure it keeps the message.
+
+        Raises:
+            AmpeException: the message was refused, see PROTOCOL 3.
+        """
+        ...
+
+    async def wait_receive(self, timeout_ns: int | None = None) -> "Message | None":
+        """Return the next message; None when `timeout_ns` nanoseconds have passed without one.
+
+        None waits for ever, 0 polls. Cancelling it loses no message.
+
+        Raises:
+            ShutdownException: the engine, or this group, is shutting down.
+        """
+        ...

@@ -1,0 +1,317 @@
+"""The message: what applications make, post and receive (PROTOCOL 1-3; pattern guide, section 8).
+
+A message has one owner. Posting it, or putting it back to the pool, releases it: from then on
+every use of the old reference raises `MessageReleasedError`. Message objects are never used a
+second time, so an old reference stays dead for good.
+"""
+
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from typing import Final, Self
+
+from pytofu.buffer import Appendable
+from pytofu.errors import AmpeException
+from pytofu.header import (
+    MAX_PART_LEN,
+    MORE_BIT,
+    OPCODE_BITS,
+    ORIGIN_BIT,
+    BinaryHeader,
+    MoreMessagesFlag,
+    OpCode,
+)
+from pytofu.result import OK, Err, Result
+from pytofu.status import AmpeError, AmpeStatus
+from pytofu.text_headers import TextHeaders
+
+next_message_id: Final[Callable[[], int]] = itertools.count(1).__next__
+"""The next message_id, unique in this process (PROTOCOL 3, step 7)."""
+
+_OPCODES: Final = tuple(OpCode)
+_RESPONSES: Final = frozenset(opcode for opcode in OpCode if opcode.role.name == "RESPONSE")
+_OPENERS: Final = frozenset({OpCode.HELLO_REQUEST, OpCode.WELCOME_REQUEST})
+_PACKAGE: Final = __name__.partition(".")[0]
+
+_tracing = os.environ.get("PYTOFU_TRACE_RELEASES", "0") not in {"", "0"}
+
+
+class MessageReleasedError(RuntimeError):
+    """A message was used after it had been posted or put back: a bug in the caller.
+
+    Pattern guide, section 8 (direct invalidation). With `trace_releases(True)` the text names the
+    file and line that released the message.
+    """
+
+
+def trace_releases(enabled: bool) -> None:
+    """Record, or stop recording, where each message is released (some microseconds a message).
+
+    Also switched on by the environment variable PYTOFU_TRACE_RELEASES=1 at import.
+    """
+    global _tracing
+    _tracing = enabled
+
+
+def _release_site() -> str:
+    """File and line of the nearest caller outside this package."""
+    frame = sys._getframe(2)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class Message:
+    """A binary header, text headers and a body.
+
+    `Ampe.get` hands them out; `Message()` makes one as well, outside the pool. Text headers and
+    body have at most 65,535 bytes each; longer payloads travel as several messages with the same
+    message_id and the `more` flag. Every access to a released message raises
+    `MessageReleasedError`. Pattern guide, sections 4 and 8; PROTOCOL 1.
+    """
+
+    # Text headers and body are plain bytes until somebody asks for the object: most received
+    # messages are read once, and most posted ones written once, as bytes.
+    __slots__ = ("_body", "_header", "_released", "_text")
+
+    def __init__(
+        self, header: BinaryHeader | None = None, text_headers: bytes = b"", body: bytes = b""
+    ) -> None:
+        self._header = BinaryHeader() if header is None else header
+        self._text: bytes | TextHeaders = text_headers
+        self._body: bytes | Appendable = body
+        self._released: bool | str = False
+
+    # ------------------------------------------------------------------ ownership
+
+    def release(self) -> Self:
+        """Give up the message: every later use of it raises. Returns it, for chaining.
+
+        Raises `MessageReleasedError` when that has happened before. Pattern guide, section 8.
+        """
+        if self._released:
+            raise self._misuse()
+        self._released = _release_site() if _tracing else True
+        return self
+
+    def _misuse(self) -> MessageReleasedError:
+        where = f" at {self._released}" if isinstance(self._released, str) else ""
+        return MessageReleasedError(f"this message was posted or put back{where}; it is gone")
+
+    # ------------------------------------------------------------------ header
+
+    @property
+    def header(self) -> BinaryHeader:
+        """The binary header, to read and to write."""
+        if self._released:
+            raise self._misuse()
+        return self._header
+
+    binary_header = header
+
+    @property
+    def opcode(self) -> OpCode:
+        """What the message means. `AmpeException` (INVALID_OP_CODE) when it is 10-15."""
+        if self._released:
+            raise self._misuse()
+        try:
+            return _OPCODES[self._header.proto_byte & OPCODE_BITS]
+        except IndexError:
+            raise AmpeException.from_error(AmpeError.INVALID_OP_CODE) from None
+
+    @opcode.setter
+    def opcode(self, opcode: OpCode) -> None:
+        if self._released:
+            raise self._misuse()
+        header = self._header
+        header.proto_byte = header.proto_byte & ~OPCODE_BITS | opcode & OPCODE_BITS
+
+    @property
+    def channel_number(self) -> int:
+        """The channel, 1-65534; 0 for a message that opens one."""
+        if self._released:
+            raise self._misuse()
+        return self._header.channel_number
+
+    @channel_number.setter
+    def channel_number(self, channel_number: int) -> None:
+        if self._released:
+            raise self._misuse()
+        self._header.channel_number = channel_number
+
+    @property
+    def message_id(self) -> int:
+        """The correlation id, 0 to 2**64-1; 0 lets the engine assign one."""
+        if self._released:
+            raise self._misuse()
+        return self._header.message_id
+
+    @message_id.setter
+    def message_id(self, message_id: int) -> None:
+        if self._released:
+            raise self._misuse()
+        self._header.message_id = message_id
+
+    @property
+    def status(self) -> AmpeStatus:
+        """How it went; a byte that has no name reads as UNKNOWN_ERROR."""
+        return AmpeStatus.from_wire(self.header.status)
+
+    @status.setter
+    def status(self, status: AmpeStatus) -> None:
+        self.header.status = status
+
+    @property
+    def more(self) -> MoreMessagesFlag:
+        """MORE (true) while further messages with the same message_id follow, else LAST."""
+        if self._released:
+            raise self._misuse()
+        byte = self._header.proto_byte
+        return MoreMessagesFlag.MORE if byte & MORE_BIT else MoreMessagesFlag.LAST
+
+    @more.setter
+    def more(self, more: MoreMessagesFlag | bool) -> None:
+        header = self.header
+        header.proto_byte = header.proto_byte & ~MORE_BIT | (MORE_BIT if more else 0)
+
+    def has_more(self) -> bool:
+        """Whether further messages with the same message_id follow."""
+        return bool(self.header.proto_byte & MORE_BIT)
+
+    def is_from_engine(self) -> bool:
+        """Whether the engine on this side made the message, or handed it back."""
+        return bool(self.header.proto_byte & ORIGIN_BIT)
+
+    def is_from_application(self) -> bool:
+        """Whether an application made the message."""
+        return not self.is_from_engine()
+
+    # ------------------------------------------------------------------ contents
+
+    @property
+    def text_headers(self) -> TextHeaders:
+        """The text headers, to read and to extend."""
+        if self._released:
+            raise self._misuse()
+        if isinstance(self._text, bytes):
+            self._text = TextHeaders(self._text)
+        return self._text
+
+    @property
+    def body(self) -> Appendable:
+        """The body as a growable buffer.
+
+        To read or to replace it whole, `payload` and `set_payload` are quicker.
+        """
+        if self._released:
+            raise self._misuse()
+        if isinstance(self._body, bytes):
+            self._body = Appendable(self._body)
+        return self._body
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes of the body."""
+        if self._released:
+            raise self._misuse()
+        body = self._body
+        return body if isinstance(body, bytes) else bytes(body)
+
+    def set_payload(self, data: bytes | bytearray | memoryview) -> None:
+        """Make `data` the body. `bytes` are kept as they are, anything else is copied.
+
+        More than 65,535 bytes are refused by `ChannelGroup.post` (INVALID_BODY_LEN).
+        """
+        if self._released:
+            raise self._misuse()
+        self._body = data if type(data) is bytes else bytes(data)
+
+    def copy_header_to_body(self) -> None:
+        """Replace the body by the 16 bytes of the binary header, to carry it inside a message."""
+        self.set_payload(self.header.to_bytes())
+
+    def clone(self) -> "Message":
+        """An independent message with the same header, text headers and body."""
+        text = self._text if isinstance(self._text, bytes) else self._text.to_bytes()
+        return Message(self.header.copy(), text, self.payload)
+
+    def reset(self) -> None:
+        """Make the message as new: REQUEST, everything else zero or empty."""
+        if self._released:
+            raise self._misuse()
+        self._header = BinaryHeader()
+        self._text = b""
+        self._body = b""
+
+    # ------------------------------------------------------------------ validation
+
+    def check_and_prepare(self) -> Result[None, AmpeError]:
+        """Validate and complete the message for sending: steps 1-7 of PROTOCOL 3, in that order.
+
+        Sets origin, status, both lengths and, where it is 0, the message_id. An error is also
+        written to the message's status. Raises only `MessageReleasedError`.
+        """
+        if self._released:
+            raise self._misuse()
+        header = self._header
+        opcode = header.proto_byte & OPCODE_BITS
+        if opcode > OpCode.WELCOME_RESPONSE:
+            return self.refuse(AmpeError.INVALID_OP_CODE)
+        header.proto_byte &= ~ORIGIN_BIT
+        header.status = 0
+        header.text_headers_len = header.body_len = 0
+        if not header.message_id and opcode in _RESPONSES:
+            return self.refuse(AmpeError.INVALID_MESSAGE_ID)
+        if header.proto_byte & MORE_BIT and opcode > OpCode.SIGNAL:
+            return self.refuse(AmpeError.INVALID_MORE_USAGE)
+        if not header.channel_number and opcode not in _OPENERS:
+            return self.refuse(AmpeError.INVALID_CHANNEL_NUMBER)
+        length = len(self._text)
+        if length > MAX_PART_LEN:
+            return self.refuse(AmpeError.INVALID_HEADERS_LEN)
+        header.text_headers_len = length
+        if not length and opcode in _OPENERS:
+            return self.refuse(AmpeError.WRONG_ADDRESS)
+        length = len(self._body)
+        if length > MAX_PART_LEN:
+            return self.refuse(AmpeError.INVALID_BODY_LEN)
+        header.body_len = length
+        if not header.message_id:
+            header.message_id = next_message_id()
+        return OK
+
+    def refuse(self, error: AmpeError) -> Err[AmpeError]:
+        """Write `error` to the message's status and return it as an `Err`."""
+        self._header.status = error
+        return Err(error)
+
+    # ------------------------------------------------------------------ for the engine
+
+    def mark_from_engine(self, status: AmpeStatus, opcode: OpCode | None = None) -> None:
+        """Make it a message from the engine with this status, and this opcode if one is given."""
+        header = self._header
+        if opcode is not None:
+            header.proto_byte = header.proto_byte & ~OPCODE_BITS | opcode
+        header.proto_byte |= ORIGIN_BIT
+        header.status = status
+
+    def mark_from_application(self, status: AmpeStatus) -> None:
+        """Make it a message from an application with this status."""
+        header = self._header
+        header.proto_byte &= ~ORIGIN_BIT
+        header.status = status
+
+    def to_bytes(self) -> bytes:
+        """The whole frame as it stands: header, text headers, body, with the lengths made true."""
+        header = self.header.copy()
+        text = self._text if isinstance(self._text, bytes) else self._text.to_bytes()
+        body = self.payload
+        header.text_headers_len, header.body_len = len(text), len(body)
+        return header.to_bytes() + text + body
+
+    def __repr__(self) -> str:
+        if self._released:
+            return f"<Message released{f' at {self._released}' if _tracing else ''}>"
+        header = repr(self._header).removeprefix("<BinaryHeader ").removesuffix(">")
+        return f"<Message {header.partition(' headers=')[0]} {len(self._body)}B>"

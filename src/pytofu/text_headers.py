@@ -1,0 +1,101 @@
+"""Text headers: the `name:value` lines between the binary header and the body (PROTOCOL 1)."""
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Self
+
+from pytofu.errors import AmpeException
+from pytofu.result import OK, Err, Result
+from pytofu.status import AmpeError
+
+_NAME_PADDING: Final = b" \t\r\n"
+_VALUE_PADDING: Final = b" \t"
+_FORBIDDEN: Final = re.compile(rb"[\r\n\0]")
+
+
+class TextHeader(NamedTuple):
+    """One text header. Bytes that are not UTF-8 read as U+FFFD."""
+
+    name: str
+    value: str
+
+
+class TextHeaders:
+    """The text headers of a message, in order; names may repeat and are case-sensitive.
+
+    The bytes are kept as they came or as they will go; reading splits them anew each time.
+    `len()` is their number of bytes, iteration yields `TextHeader`s. PROTOCOL 1.
+    """
+
+    __slots__ = ("_raw",)
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __init__(self, raw: bytes = b"") -> None:
+        self._raw = bytearray(raw)
+
+    def append(self, name: str | bytes, value: str | bytes) -> None:
+        """Add a header. Text is encoded as UTF-8; the name is trimmed, the value kept as it is.
+
+        Raises `AmpeException` (INVALID_MESSAGE), and adds nothing, for an empty name or value,
+        for CR, LF or NUL in either, and for a colon in the name: all of these would change what
+        the peer reads.
+        """
+        match self.try_append(name, value):
+            case Err(error):
+                raise AmpeException.from_error(error, f"not a text header: {name!r}: {value!r}")
+            case _:
+                return
+
+    def try_append(self, name: str | bytes, value: str | bytes) -> Result[None, AmpeError]:
+        """`append` with the error as a value."""
+        raw_name = (name.encode() if isinstance(name, str) else bytes(name)).strip(_NAME_PADDING)
+        raw_value = value.encode() if isinstance(value, str) else bytes(value)
+        if not raw_name or not raw_value or b":" in raw_name:
+            return Err(AmpeError.INVALID_MESSAGE)
+        if _FORBIDDEN.search(raw_name) or _FORBIDDEN.search(raw_value):
+            return Err(AmpeError.INVALID_MESSAGE)
+        self._raw += b"%b:%b\r\n" % (raw_name, raw_value)
+        return OK
+
+    def __iter__(self) -> Iterator[TextHeader]:
+        for line in bytes(self._raw).split(b"\r\n"):
+            if not line:
+                continue
+            name, _, value = line.partition(b":")
+            if not name:  # a line without a name ends the headers, as in the original
+                return
+            yield TextHeader(
+                name.decode(errors="replace"), value.strip(_VALUE_PADDING).decode(errors="replace")
+            )
+
+    def get(self, name: str) -> str | None:
+        """The value of the first header with this name, or None."""
+        return next((header.value for header in self if header.name == name), None)
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of all headers with this name, in order."""
+        return [header.value for header in self if header.name == name]
+
+    def to_bytes(self) -> bytes:
+        """The headers as they go on the wire."""
+        return bytes(self._raw)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes | bytearray | memoryview | None) -> Self:
+        """Headers from wire bytes, which are kept unchanged, well-formed or not; None is none."""
+        return cls(b"" if raw is None else bytes(raw))
+
+    def clear(self) -> None:
+        """Remove all headers."""
+        self._raw.clear()
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TextHeaders):
+            return NotImplemented
+        return self._raw == other._raw
+
+    def __repr__(self) -> str:
+        return f"<TextHeaders {[f'{name}: {value}' for name, value in self]}>"
