@@ -51,11 +51,11 @@ def test_growth_always_covers_the_content() -> None:
     assert state(buffer) == (768, 700)
 
 
-def test_append_takes_anything_with_the_buffer_interface() -> None:
+def test_append_counts_bytes_whatever_the_items() -> None:
     buffer = Appendable(bytearray(b"a"))
     buffer.append(memoryview(b"xbx")[1:2])
     numbers = array.array("I", [1, 2, 3])
-    buffer.append(numbers)
+    buffer.append(memoryview(numbers))
     assert bytes(buffer) == b"ab" + numbers.tobytes()
     wide = Appendable(capacity=4, rounding=4)
     wide.append(memoryview(numbers))

@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 (what is tested is a whole block and how it is left)
 import functools
 import logging
 from collections.abc import Callable

@@ -259,13 +259,13 @@ class TestPropagation:
         assert await outer(100) == Ok(41)
         assert await outer(3) == Err(AmpeError.NOT_ALLOWED)
 
-    def test_the_nearest_decorated_function_takes_the_error_of_a_helper(self) -> None:
-        def helper(number: int) -> int:
+    def test_the_nearest_decorated_function_takes_the_error(self) -> None:
+        def undecorated(number: int) -> int:
             return try_result(half(number))
 
         @with_error_propagation
         def inner(number: int) -> Number:
-            return Ok(helper(number))
+            return Ok(undecorated(number))
 
         @with_error_propagation
         def outer(number: int) -> Result[bool, AmpeError]:

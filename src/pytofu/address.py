@@ -236,8 +236,6 @@ def _write(message: Message | None, opcode: OpCode, name: str, value: Result[str
     if message is None:
         raise AmpeException.from_error(AmpeError.NULL_MESSAGE)
     message.opcode = opcode
-    match value:
-        case Ok(text):
-            message.text_headers.append(name, text)
-        case Err(reason):
-            raise AmpeException.from_error(AmpeError.WRONG_ADDRESS, reason)
+    if isinstance(value, Err):
+        raise AmpeException.from_error(AmpeError.WRONG_ADDRESS, value.error)
+    message.text_headers.append(name, value.value)

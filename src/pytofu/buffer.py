@@ -1,14 +1,20 @@
 """`Appendable`: a growable byte buffer. Source: pattern guide, section 5."""
 
-from collections.abc import Buffer
+type _Bytes = bytes | bytearray | memoryview
 
 
 class NoSpaceLeft(ValueError):
-    """`Appendable.change` was asked for more bytes than the capacity has."""
+    """`Appendable.change` was asked for more bytes than the capacity has.
+
+    Source: pattern guide, section 5.
+    """
 
 
 class NotEnoughMemory(ValueError):
-    """`Appendable.shrink` was asked to remove more bytes than there are."""
+    """`Appendable.shrink` was asked to remove more bytes than there are.
+
+    Source: pattern guide, section 5.
+    """
 
 
 class Appendable:
@@ -26,7 +32,7 @@ class Appendable:
 
     # The bytearray holds the content only; the capacity is a number kept beside it.
 
-    def __init__(self, data: Buffer = b"", *, capacity: int = 256, rounding: int = 256) -> None:
+    def __init__(self, data: _Bytes = b"", *, capacity: int = 256, rounding: int = 256) -> None:
         if capacity < 0:
             raise ValueError(f"capacity must not be negative, is {capacity}")
         if rounding < 1:
@@ -46,14 +52,14 @@ class Appendable:
         """A copy of the content, or None when there is none."""
         return bytes(self._data) if self._data else None
 
-    def append(self, data: Buffer) -> None:
+    def append(self, data: _Bytes) -> None:
         """Add bytes at the end, growing the capacity where it is too small."""
         self._data += data
         length = len(self._data)
         if length > self._capacity:
             self._capacity = max(2 * self._capacity, self._round_up(length))
 
-    def copy(self, data: Buffer) -> None:
+    def copy(self, data: _Bytes) -> None:
         """Replace the content by these bytes, growing the capacity where it is too small."""
         # bytes() first: `data` may be this very buffer, or not be a buffer at all.
         content = bytes(memoryview(data))
@@ -108,8 +114,6 @@ class Appendable:
         if isinstance(other, bytes | bytearray | memoryview):
             return self._data == other
         return NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
         shown = bytes(self._data[:32])

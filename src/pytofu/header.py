@@ -178,7 +178,6 @@ class BinaryHeader:
         "status",
         "text_headers_len",
     )
-    __hash__ = None  # type: ignore[assignment]  # mutable
 
     channel_number: int
     proto_byte: int

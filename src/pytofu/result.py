@@ -184,7 +184,7 @@ def with_error_propagation(func: Callable[..., Any]) -> Callable[..., Any]:
 def catch_or[T, D](result: Result[T, object], default: D) -> T | D:
     """Return the value of an `Ok`, or the default. Zig's `expr catch default`.
 
-    Source: pattern guide, section 11 (catch helpers).
+    Source: pattern guide, section 11 (error handling).
     """
     match result:
         case Ok(value):
@@ -200,7 +200,7 @@ def catch_with[T, U, E, F](
 ) -> Result[T | U, F]:
     """Return an `Ok` as it is; give the error of an `Err` to the handler and return its result.
 
-    Zig's `expr catch |err| { ... }`. Source: pattern guide, section 11 (catch helpers).
+    Zig's `expr catch |err| { ... }`. Source: pattern guide, section 11 (error handling).
     """
     match result:
         case Ok():

@@ -28,7 +28,6 @@ class TextHeaders:
     """
 
     __slots__ = ("_raw",)
-    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __init__(self, raw: bytes = b"") -> None:
         self._raw = bytearray(raw)

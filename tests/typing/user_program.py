@@ -55,7 +55,7 @@ async def serve(chnls: ChannelGroup) -> None:
     """Accept one client and answer one request."""
     reply(chnls, await receive(chnls, OpCode.HELLO_REQUEST), OpCode.HELLO_RESPONSE)
     request = await receive(chnls, OpCode.REQUEST)
-    request.body.set_payload(request.body.payload.upper())
+    request.set_payload(request.payload.upper())
     reply(chnls, request, OpCode.RESPONSE)
 
 
@@ -70,7 +70,7 @@ async def ask(ampe: Ampe, chnls: ChannelGroup, port: int, question: bytes) -> by
         if holder.value is not None:
             holder.value.opcode = OpCode.REQUEST
             holder.value.channel_number = channel_number
-            holder.value.body.append(question)
+            holder.value.set_payload(question)
         chnls.post(holder)
     answer = await receive(chnls, OpCode.RESPONSE)
     return answer.payload
