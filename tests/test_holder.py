@@ -5,7 +5,7 @@ import pytest
 import trio
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pytofu.errors import ShutdownException
+from pytofu.errors import NullMessageException, ShutdownException
 from pytofu.holder import Holder, borrowed_message, with_pool_message
 from pytofu.interfaces import AllocationStrategy
 from pytofu.message import Message
@@ -221,3 +221,15 @@ class TestWithPoolMessage:
         assert Handler.process_async.__name__ == "process_async"
         assert inspect.iscoroutinefunction(Handler.process_async)
         assert not inspect.iscoroutinefunction(Handler.process)
+
+
+def test_unwrap_gives_the_value_and_keeps_it() -> None:
+    holder = Holder("value")
+    assert holder.unwrap() == "value"
+    assert holder.value == "value"
+
+
+def test_unwrap_of_an_empty_holder_raises() -> None:
+    holder: Holder[str] = Holder()
+    with pytest.raises(NullMessageException):
+        holder.unwrap()

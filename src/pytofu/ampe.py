@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
+from typing import Literal, overload
 
 import attrs
 import trio
@@ -12,6 +13,7 @@ from pytofu.channel_group import ChannelGroup
 from pytofu.engine.engine import Engine
 from pytofu.engine.group import Group
 from pytofu.engine.options import Options
+from pytofu.errors import AmpeException
 from pytofu.holder import Holder
 from pytofu.interfaces import AllocationStrategy
 from pytofu.message import Message
@@ -55,16 +57,23 @@ class Ampe:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    @public_api
+    @overload
     def get(
-        self, strategy: AllocationStrategy = AllocationStrategy.ALWAYS
-    ) -> Result[Message | None, AmpeError]:
+        self, strategy: Literal[AllocationStrategy.ALWAYS] = AllocationStrategy.ALWAYS
+    ) -> Message: ...
+    @overload
+    def get(self, strategy: AllocationStrategy) -> Message | None: ...
+    def get(self, strategy: AllocationStrategy = AllocationStrategy.ALWAYS) -> Message | None:
         """A message: from the pool or, with ALWAYS, a new one when the pool is empty.
 
         None when the pool is empty and the strategy is POOL_ONLY. Raises `ShutdownException` once
         the engine shuts down.
         """
-        return self._engine.get(strategy)
+        # What `public_api` does, written out: this is the hot path.
+        engine = self._engine
+        if engine.closing:
+            raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
+        return engine.pool.get(strategy)
 
     def put(self, holder: Holder[Message]) -> None:
         """Put a message back to the pool and empty the holder; an empty holder is left alone.

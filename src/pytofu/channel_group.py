@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, overload
 
 import attrs
 import trio
@@ -69,12 +69,12 @@ class ChannelGroup:
         use) or SHUTDOWN_STARTED. The message then stays in the holder, the error in its status.
         """
         # What `public_api` does, written out: this is the hot path.
-        message = holder.value
+        message = holder._value
         result = self._group.post(message)
         if result is not OK:
             assert isinstance(result, Err)
             raise AmpeException.from_error(result.error)
-        holder.clear()
+        holder._value = None
         assert message is not None
         return message._header
 
@@ -89,6 +89,10 @@ class ChannelGroup:
         await self._group.wait_for_room(holder.value)
         return self.post(holder)
 
+    @overload
+    async def wait_receive(self, timeout_ns: None = None) -> Message: ...
+    @overload
+    async def wait_receive(self, timeout_ns: int | None) -> Message | None: ...
     async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
         """The next message from any channel, in the order of arrival; None when time is up.
 
@@ -100,12 +104,11 @@ class ChannelGroup:
         cancelling loses no message.
         """
         mailbox = self._group.mailbox
-        if mailbox:
-            await self._take_turn()
-            message = mailbox.take()
-            if message is not None:
-                self._group.answer_due = True
-                return message
+        await self._take_turn()
+        message = mailbox.take()
+        if message is not None:
+            self._group.answer_due = True
+            return message
         timeout = math.inf if timeout_ns is None else timeout_ns / 1e9
         match await mailbox.receive(timeout):
             case Ok(message):

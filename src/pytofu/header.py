@@ -196,7 +196,7 @@ class BinaryHeader:
         body_len: int = 0,
     ) -> None:
         self.channel_number = channel_number
-        self.proto_byte = proto.to_byte() if isinstance(proto, ProtoFields) else proto
+        self.proto_byte = proto if isinstance(proto, int) else proto.to_byte()
         self.status = status
         self.message_id = message_id
         self.text_headers_len = text_headers_len

@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, Concatenate, Protocol, cast
 
+from pytofu.errors import AmpeException
 from pytofu.interfaces import AllocationStrategy, MessageSource
 from pytofu.message import Message
+from pytofu.status import AmpeError
 
 
 class Holder[T]:
@@ -30,6 +32,12 @@ class Holder[T]:
     @property
     def value(self) -> T | None:
         """The value, or None if there is none or it was taken."""
+        return self._value
+
+    def unwrap(self) -> T:
+        """The value; raises `NullMessageException` when there is none. It stays in the holder."""
+        if self._value is None:
+            raise AmpeException.from_error(AmpeError.NULL_MESSAGE)
         return self._value
 
     def is_empty(self) -> bool:

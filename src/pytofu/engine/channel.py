@@ -10,6 +10,8 @@ import trio
 from pytofu.header import OpCode
 from pytofu.interfaces import AllocationStrategy
 from pytofu.message import Message
+from pytofu.protocol.framing import FrameWriter
+from pytofu.protocol.lifecycle import Posting, PostRule, State
 from pytofu.result import Result
 from pytofu.status import AmpeError, AmpeStatus
 
@@ -25,13 +27,25 @@ REASON: Final = "~reason"
 class Channel(ABC):
     """One channel: a task in its group's nursery, under a cancel scope that aborts it."""
 
-    __slots__ = ("flush_pending", "group", "message_id", "number", "reason", "scope", "undelivered")
+    __slots__ = (
+        "flush_pending",
+        "group",
+        "message_id",
+        "number",
+        "post_rules",
+        "reason",
+        "scope",
+        "undelivered",
+        "writer",
+    )
 
     def __init__(self, group: "Group", message_id: int) -> None:
         self.group = group
         self.number = 0  # set when the engine has found one
         self.message_id = message_id  # of the message that opened the channel
         self.scope = trio.CancelScope()
+        self.post_rules: tuple[PostRule, ...]  # what becomes of a posted message, by opcode
+        self.writer = FrameWriter()  # what is queued; a listener's stays empty
         self.flush_pending = True
         """Whether what is posted will be flushed without anybody asking for it."""
         self.reason: AmpeStatus | None = None  # why the channel closes, once that is known
@@ -62,8 +76,11 @@ class Channel(ABC):
         """Messages that were posted and not sent, in order, marked as from the engine."""
 
     @abstractmethod
-    def post(self, message: Message, opcode: int) -> Result[None, AmpeError]:
-        """Take a validated message; on `Err` it stays with the caller."""
+    def post_special(self, message: Message, rule: State | Posting) -> Result[None, AmpeError]:
+        """Do with a validated message what its rule says; on `Err` it stays with the caller.
+
+        A message whose rule is None is just pushed to the `writer`.
+        """
 
     @abstractmethod
     def flush(self) -> None:

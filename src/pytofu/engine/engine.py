@@ -7,7 +7,6 @@ from pytofu.engine.channel_numbers import ChannelNumbers
 from pytofu.engine.group import Group, Traffic
 from pytofu.engine.options import Options
 from pytofu.engine.pool import Pool
-from pytofu.interfaces import AllocationStrategy
 from pytofu.message import Message
 from pytofu.result import Err, Ok, Result
 from pytofu.status import AmpeError
@@ -53,12 +52,6 @@ class Engine:
         for group in list(self.groups):
             group.close(abort=abort)
         self._stop.set()
-
-    def get(self, strategy: AllocationStrategy) -> Result[Message | None, AmpeError]:
-        """A message from the pool."""
-        if self.closing:
-            return Err(AmpeError.SHUTDOWN_STARTED)
-        return Ok(self.pool.get(strategy))
 
     def put(self, message: Message) -> None:
         """A message back to the pool; it is released."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytofu.engine.engine import Engine
 
+_WELCOME_RESPONSE = int(OpCode.WELCOME_RESPONSE)
 _NULL_MESSAGE = Err(AmpeError.NULL_MESSAGE)
 _SHUTDOWN = Err(AmpeError.SHUTDOWN_STARTED)
 
@@ -57,6 +58,7 @@ class Group:
         self.mailbox: MailBox[Message] = MailBox()
         self.traffic = Traffic()
         self.channels: set[Channel] = set()
+        self._open_channels = engine.numbers.open  # of all groups
         self.closing = False
         self.closed = trio.Event()
         self.answer_due = False
@@ -129,9 +131,9 @@ class Group:
         """
         if message is None:
             return _NULL_MESSAGE
-        header = message.header
+        header = message._header
         opcode = header.proto_byte & OPCODE_BITS
-        if opcode == OpCode.WELCOME_RESPONSE:
+        if opcode == _WELCOME_RESPONSE:
             return message.refuse(AmpeError.INVALID_OP_CODE)
         result = message.check_and_prepare()
         if result is not OK:
@@ -139,16 +141,20 @@ class Group:
         number = header.channel_number
         if not number:
             return self._open_channel(message, opcode)
-        channel = self.engine.numbers.open.get(number)
+        channel = self._open_channels.get(number)
         if channel is None:
             return self._refuse_unknown(message)
         if channel.group is not self:
             return message.refuse(AmpeError.INVALID_MESSAGE_CHANNEL_GROUP)
         if self.closing:
             return message.refuse(AmpeError.SHUTDOWN_STARTED)
-        result = channel.post(message, opcode)
-        if result is not OK:
-            return result
+        rule = channel.post_rules[opcode]
+        if rule is None:
+            channel.writer.push(message)
+        else:
+            result = channel.post_special(message, rule)
+            if result is not OK:
+                return result
         message.release()
         if not channel.flush_pending:
             if self.answer_due and not self.mailbox:
@@ -184,7 +190,7 @@ class Group:
         if isinstance(channel, Listener):
             channel.welcome(message)
         else:
-            channel.post(message, OpCode.SIGNAL)
+            channel.writer.push(message)
         message.release()
         if self._nursery is None:
             self._starting.append(channel)
@@ -204,7 +210,7 @@ class Group:
     async def wait_for_room(self, message: Message | None) -> None:
         """Wait while the message's channel has more queued than the high-water mark."""
         if message is not None:
-            channel = self.engine.numbers.open.get(message.channel_number)
+            channel = self._open_channels.get(message.channel_number)
             if isinstance(channel, IoChannel) and channel.group is self:
                 await channel.wait_for_room()
 

@@ -18,7 +18,7 @@ from pytofu.engine import transport
 from pytofu.engine.channel import Channel
 from pytofu.header import OpCode
 from pytofu.message import Message
-from pytofu.protocol.framing import FrameReader, FrameWriter
+from pytofu.protocol.framing import FrameReader
 from pytofu.protocol.lifecycle import Posting, State, post_rules, receive_rules
 from pytofu.result import OK, Err, Ok, Result
 from pytofu.status import AmpeError, AmpeStatus
@@ -26,7 +26,7 @@ from pytofu.status import AmpeError, AmpeStatus
 if TYPE_CHECKING:
     from pytofu.engine.group import Group
 
-RECEIVE_LEN: Final = 64 * 1024
+RECEIVE_LEN: Final = 256 * 1024
 """Bytes asked of the socket at a time."""
 
 _READING_OVER: Final = frozenset({State.FINISHING, State.CLOSED})
@@ -51,7 +51,6 @@ class IoChannel(Channel):
         "_drained",
         "_held",
         "_orderly",
-        "_post_rules",
         "_reader",
         "_receive_rules",
         "_received",
@@ -62,7 +61,6 @@ class IoChannel(Channel):
         "_state",
         "_timed_frame",
         "_write_failed",
-        "_writer",
     )
 
     def __init__(
@@ -78,7 +76,6 @@ class IoChannel(Channel):
         self._address = address
         self._sock = sock  # None until connected
         self._reader = FrameReader()
-        self._writer = FrameWriter()
         self._held: list[Message] = []  # posted behind a Bye: they come back at the end
         self._drained: trio.Event | None = None  # while a task waits to write: set at its end
         self._write_failed = False
@@ -94,19 +91,12 @@ class IoChannel(Channel):
     def _enter(self, state: State) -> None:
         self._state = state
         self._receive_rules = receive_rules(state, self._accepted)
-        self._post_rules = post_rules(state)
+        self.post_rules = post_rules(state)
 
     # ------------------------------------------------------------------ posting
 
-    def post(self, message: Message, opcode: int) -> Result[None, AmpeError]:
-        """Queue a validated message, or do what the lifecycle says about it instead."""
-        rule = self._post_rules[opcode]
-        if rule is None:
-            self._writer.push(message)
-            return OK
-        return self._post_special(message, rule)
-
-    def _post_special(self, message: Message, rule: State | Posting) -> Result[None, AmpeError]:
+    def post_special(self, message: Message, rule: State | Posting) -> Result[None, AmpeError]:
+        """Send it and enter a state, hold it back, close, or refuse it."""
         match rule:
             case Posting.REFUSE:
                 return message.refuse(AmpeError.NOT_ALLOWED)
@@ -120,7 +110,7 @@ class IoChannel(Channel):
                 self._give_back(message, status, OpCode.HELLO_RESPONSE)
                 self.abort(status)
             case State():
-                self._writer.push(message)
+                self.writer.push(message)
                 if rule is State.FINISHING:
                     self._finish_within_timeout(AmpeStatus.SUCCESS)
                 else:
@@ -139,7 +129,7 @@ class IoChannel(Channel):
 
     async def wait_for_room(self) -> None:
         """Wait while more than the high-water mark is queued. Cancelling changes nothing."""
-        while self._writer.size > self.group.options.high_water and not self._write_failed:
+        while self.writer.size > self.group.options.high_water and not self._write_failed:
             await self._room.park()
 
     # ------------------------------------------------------------------ closing
@@ -187,7 +177,7 @@ class IoChannel(Channel):
         """
         status = self.reason if self.reason in _RETURNED_AS else AmpeStatus.CHANNEL_CLOSED
         assert status is not None
-        messages = [*self._writer.unsent(), *self._held]
+        messages = [*self.writer.unsent(), *self._held]
         for message in messages:
             message.mark_from_engine(status)
         tcp_failed = isinstance(self._address, TCPClientAddress) and (
@@ -341,7 +331,7 @@ class IoChannel(Channel):
 
     def _write(self, sock: socket.socket) -> bool:
         """Write until the queue is empty or the connection broken; False if the socket is full."""
-        writer = self._writer
+        writer = self.writer
         traffic = self.group.traffic
         while writer.size:
             block = writer.block()
@@ -385,7 +375,7 @@ class IoChannel(Channel):
         reset can destroy what it has not read yet.
         """
         self._reset = False
-        while self._writer.size and not self._write_failed:
+        while self.writer.size and not self._write_failed:
             self.flush()
             if self._drained is not None:
                 await self._drained.wait()

@@ -11,6 +11,7 @@ from pytofu.engine import transport
 from pytofu.engine.channel import Channel, log
 from pytofu.header import OpCode
 from pytofu.message import Message
+from pytofu.protocol.lifecycle import Posting, State, listener_post_rules
 from pytofu.result import OK, Err, Ok, Result
 from pytofu.status import AmpeError, AmpeStatus
 from pytofu.text_headers import TextHeaders
@@ -34,6 +35,7 @@ class Listener(Channel):
         self._welcome: Message | None = None  # until it is answered
         self._address = address
         self._listening: transport.Listening | None = None
+        self.post_rules = listener_post_rules
 
     def welcome(self, message: Message) -> None:
         """Take the WelcomeRequest."""
@@ -77,9 +79,9 @@ class Listener(Channel):
                 self.group.deliver([welcome])
                 return None
 
-    def post(self, message: Message, opcode: int) -> Result[None, AmpeError]:
+    def post_special(self, message: Message, rule: State | Posting) -> Result[None, AmpeError]:
         """ByeSignal closes the listener and comes back; anything else is not allowed."""
-        if opcode != OpCode.BYE_SIGNAL:
+        if rule is not Posting.ABORT:
             return message.refuse(AmpeError.NOT_ALLOWED)
         farewell = message.clone()
         farewell.mark_from_engine(AmpeStatus.CHANNEL_CLOSED)

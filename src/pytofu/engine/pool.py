@@ -15,14 +15,15 @@ from pytofu.message import Message
 class Pool:
     """Counts free messages; between `initial` at the start and `maximum` at the most."""
 
-    __slots__ = ("_dry", "_readers", "free", "initial", "maximum", "spell")
+    __slots__ = ("_dry", "_readers", "_strained", "free", "initial", "maximum", "spell")
 
     def __init__(self, initial: int, maximum: int) -> None:
         self.initial = initial
         self.maximum = max(initial, maximum)
         self.free = initial
         self._readers = trio.lowlevel.ParkingLot()
-        self._dry = False
+        self._dry = False  # within a spell
+        self._strained = False  # within a spell, or with readers still waiting behind it
         self.spell = 0
         """How often the pool has run dry, having been half full in between."""
 
@@ -40,22 +41,29 @@ class Pool:
 
     def put(self, count: int) -> None:
         """Give back `count` messages. What would exceed the maximum is dropped."""
-        self.free = min(self.free + count, self.maximum)
-        if self._dry and self.free >= max(1, self.initial // 2):
+        self.free += count
+        if self.free > self.maximum:
+            self.free = self.maximum
+        if self._strained:
+            self._relieve(count)
+
+    def _relieve(self, count: int) -> None:
+        if self.free >= max(1, self.initial // 2):
             self._dry = False
-        if self._readers:
-            self._readers.unpark(count=count)
+        self._readers.unpark(count=count)
+        self._strained = self._dry or bool(self._readers)
 
     def run_dry(self) -> int:
         """Note that a reader found nothing free; the number of the spell this belongs to."""
         if not self._dry:
-            self._dry = True
+            self._dry = self._strained = True
             self.spell += 1
         return self.spell
 
     async def wait_free(self) -> None:
         """Wait until a message is free; then take it, or `pass_on` the turn."""
         while not self.free:
+            self._strained = True
             await self._readers.park()
 
     def pass_on(self) -> None:

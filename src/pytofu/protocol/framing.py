@@ -138,7 +138,7 @@ class FrameWriter:
         "_open",
         "_open_len",
         "_sealed",
-        "size",
+        "_sealed_len",
     )
 
     def __init__(self) -> None:
@@ -146,36 +146,41 @@ class FrameWriter:
         self._open_len = 0
         self._count = 0  # messages in the newest block
         self._sealed: deque[tuple[list[bytes], int]] = deque()  # older blocks: pieces, messages
+        self._sealed_len = 0  # bytes in them
         self._block = b""  # being written, from _offset on
         self._offset = 0
         self._block_count = 0  # messages in it
-        self.size = 0
+
+    @property
+    def size(self) -> int:
         """Bytes pushed and not yet written."""
+        return len(self._block) - self._offset + self._sealed_len + self._open_len
 
     def push(self, message: Message) -> None:
         """Queue a message that `Message.check_and_prepare` found in order."""
         header = message._header
-        text, body = message._text, message._body
-        body_len = header.body_len
+        text_len, body_len = header.text_headers_len, header.body_len
         frame = _pack_header(
             header.channel_number,
             header.proto_byte & _WIRE_BITS,
             0,
             header.message_id,
-            header.text_headers_len,
+            text_len,
             body_len,
         )
-        if header.text_headers_len:
+        if text_len:
+            text = message._text
             frame += text if isinstance(text, bytes) else text.to_bytes()
-        self._open.append(frame)
+        pieces = self._open
+        pieces.append(frame)
         if body_len:
-            self._open.append(body if isinstance(body, bytes) else bytes(body))
+            body = message._body
+            pieces.append(body if isinstance(body, bytes) else bytes(body))
         self._count += 1
-        length = len(frame) + body_len
-        self.size += length
-        self._open_len += length
-        if self._open_len >= BLOCK_LEN:
-            self._sealed.append((self._open, self._count))
+        self._open_len = length = self._open_len + HEADER_LEN + text_len + body_len
+        if length >= BLOCK_LEN:
+            self._sealed.append((pieces, self._count))
+            self._sealed_len += length
             self._open, self._open_len, self._count = [], 0, 0
 
     def block(self) -> bytes | memoryview:
@@ -184,10 +189,12 @@ class FrameWriter:
             return memoryview(self._block)[self._offset :]
         if self._sealed:
             pieces, self._block_count = self._sealed.popleft()
+            self._block = b"".join(pieces)
+            self._sealed_len -= len(self._block)
         else:
-            pieces, self._block_count = self._open, self._count
+            self._block = b"".join(self._open)
+            self._block_count = self._count
             self._open, self._open_len, self._count = [], 0, 0
-        self._block = b"".join(pieces)
         return self._block
 
     def wrote(self, length: int) -> int:
@@ -195,7 +202,6 @@ class FrameWriter:
 
         Returns how many messages that completes, counted block by block.
         """
-        self.size -= length
         self._offset += length
         if self._offset < len(self._block):
             return 0
@@ -208,7 +214,7 @@ class FrameWriter:
         blocks = [b"".join(pieces) for pieces, _ in self._sealed]
         rest = b"".join((self._block, *blocks, *self._open))
         written = self._offset
-        self._block, self._offset, self.size = b"", 0, 0
+        self._block, self._offset, self._sealed_len = b"", 0, 0
         self._sealed.clear()
         self._open, self._open_len, self._count = [], 0, 0
         return [message for end, message in _frames(rest) if end > written]

@@ -176,6 +176,12 @@ def receive_rules(state: State, accepted: bool) -> tuple[Rule, ...]:
     return tuple(_receive_rule(state, accepted, proto) for proto in range(256))
 
 
+listener_post_rules: Final[tuple[PostRule, ...]] = tuple(
+    Posting.ABORT if opcode is OpCode.BYE_SIGNAL else Posting.REFUSE for opcode in OpCode
+)
+"""The rules of a listener: nothing can be sent there, and ByeSignal closes it."""
+
+
 @cache
 def post_rules(state: State) -> tuple[PostRule, ...]:
     """The rule for each opcode; the engine refuses WelcomeResponse before it looks here."""
