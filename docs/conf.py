@@ -29,8 +29,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
-# Only what is marked as an example to run is run, not every ">>>" that a docstring may quote.
-doctest_test_doctest_blocks = ""
 
 
 def setup(app: Sphinx) -> None:

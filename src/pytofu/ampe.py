@@ -36,7 +36,7 @@ class AmpeStatistics:
     pool_spells: int
     """How often the pool has run dry, having been half full in between."""
     messages_sent: int
-    """Messages handed to the operating system, counted block by block."""
+    """Messages handed to the operating system."""
     messages_received: int
     """Messages that arrived from peers."""
     bytes_sent: int

@@ -32,7 +32,7 @@ class ChannelGroupStatistics:
     messages_waiting: int
     """Messages in the mailbox."""
     messages_sent: int
-    """Messages handed to the operating system, counted block by block."""
+    """Messages handed to the operating system."""
     messages_received: int
     """Messages that arrived from peers."""
     bytes_sent: int
@@ -104,11 +104,12 @@ class ChannelGroup:
         cancelling loses no message.
         """
         mailbox = self._group.mailbox
-        await self._take_turn()
-        message = mailbox.take()
-        if message is not None:
-            self._group.answer_due = True
-            return message
+        if mailbox:
+            await self._take_turn()
+            message = mailbox.take()
+            if message is not None:
+                self._group.answer_due = True
+                return message
         timeout = math.inf if timeout_ns is None else timeout_ns / 1e9
         match await mailbox.receive(timeout):
             case Ok(message):

@@ -17,6 +17,8 @@ from pytofu.status import AmpeError, AmpeStatus
 HEADER_LEN: Final = 16
 """Bytes in a binary header."""
 
+MAX_MESSAGE_ID: Final = 2**64 - 1
+
 MAX_PART_LEN: Final = 65535
 """The most bytes that the text headers, or the body, of one message can have."""
 
@@ -219,9 +221,8 @@ class BinaryHeader:
     def proto(self, fields: ProtoFields) -> None:
         self.proto_byte = fields.to_byte()
 
-    def to_bytes(self) -> bytes:
-        """The header as it goes on the wire, 16 bytes; `struct.error` for fields out of range."""
-        return HEADER_STRUCT.pack(
+    def _fields(self) -> tuple[int, int, int, int, int, int]:
+        return (
             self.channel_number,
             self.proto_byte,
             self.status,
@@ -229,6 +230,10 @@ class BinaryHeader:
             self.text_headers_len,
             self.body_len,
         )
+
+    def to_bytes(self) -> bytes:
+        """The header as it goes on the wire, 16 bytes; `struct.error` for fields out of range."""
+        return HEADER_STRUCT.pack(*self._fields())
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview) -> Self:
@@ -247,21 +252,14 @@ class BinaryHeader:
 
     def copy(self) -> Self:
         """Another header with the same fields."""
-        return type(self)(
-            self.channel_number,
-            self.proto_byte,
-            self.status,
-            self.message_id,
-            self.text_headers_len,
-            self.body_len,
-        )
+        return type(self)(*self._fields())
 
     __copy__ = copy
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BinaryHeader):
             return NotImplemented
-        return self.to_bytes() == other.to_bytes()
+        return self._fields() == other._fields()
 
     def __repr__(self) -> str:
         opcode = self.proto_byte & OPCODE_BITS

@@ -14,6 +14,7 @@ from typing import Final, Self
 from pytofu.buffer import Appendable
 from pytofu.errors import AmpeException
 from pytofu.header import (
+    MAX_MESSAGE_ID,
     MAX_PART_LEN,
     MORE_BIT,
     OPCODE_BITS,
@@ -101,8 +102,12 @@ class Message:
         return self
 
     def _misuse(self) -> MessageReleasedError:
-        where = f" at {self._released}" if isinstance(self._released, str) else ""
-        return MessageReleasedError(f"this message was posted or put back{where}; it is gone")
+        return MessageReleasedError(
+            f"this message was posted or put back{self._where_released()}; it is gone"
+        )
+
+    def _where_released(self) -> str:
+        return f" at {self._released}" if isinstance(self._released, str) else ""
 
     # ------------------------------------------------------------------ header
 
@@ -266,7 +271,8 @@ class Message:
             return self.refuse(AmpeError.INVALID_OP_CODE)
         header.proto_byte = proto
         header.status = header.text_headers_len = header.body_len = 0
-        if not header.message_id and opcode in _RESPONSES:
+        message_id = header.message_id
+        if not 0 < message_id <= MAX_MESSAGE_ID and (message_id or opcode in _RESPONSES):
             return self.refuse(AmpeError.INVALID_MESSAGE_ID)
         if opcode > _SIGNAL and proto & MORE_BIT:
             return self.refuse(AmpeError.INVALID_MORE_USAGE)
@@ -282,7 +288,7 @@ class Message:
         if length > MAX_PART_LEN:
             return self.refuse(AmpeError.INVALID_BODY_LEN)
         header.body_len = length
-        if not header.message_id:
+        if not message_id:
             header.message_id = next_message_id()
         return OK
 
@@ -295,7 +301,7 @@ class Message:
 
     def mark_from_engine(self, status: AmpeStatus, opcode: OpCode | None = None) -> None:
         """Make it a message from the engine with this status, and this opcode if one is given."""
-        header = self._header
+        header = self.header
         if opcode is not None:
             header.proto_byte = header.proto_byte & ~OPCODE_BITS | opcode
         header.proto_byte |= ORIGIN_BIT
@@ -303,7 +309,7 @@ class Message:
 
     def mark_from_application(self, status: AmpeStatus) -> None:
         """Make it a message from an application with this status."""
-        header = self._header
+        header = self.header
         header.proto_byte &= ~ORIGIN_BIT
         header.status = status
 
@@ -317,6 +323,6 @@ class Message:
 
     def __repr__(self) -> str:
         if self._released:
-            return f"<Message released{f' at {self._released}' if _tracing else ''}>"
+            return f"<Message released{self._where_released()}>"
         header = repr(self._header).removeprefix("<BinaryHeader ").removesuffix(">")
         return f"<Message {header.partition(' headers=')[0]} {len(self._body)}B>"

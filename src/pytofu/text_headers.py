@@ -36,8 +36,8 @@ class TextHeaders:
         """Add a header. Text is encoded as UTF-8; the name is trimmed, the value kept as it is.
 
         Raises `AmpeException` (INVALID_MESSAGE), and adds nothing, for an empty name or value,
-        for CR, LF or NUL in either, and for a colon in the name: all of these would change what
-        the peer reads.
+        for CR, LF or NUL in either, for a colon in the name, and for text that UTF-8 cannot
+        encode: the peer would read something else.
         """
         match self.try_append(name, value):
             case Err(error):
@@ -47,8 +47,11 @@ class TextHeaders:
 
     def try_append(self, name: str | bytes, value: str | bytes) -> Result[None, AmpeError]:
         """`append` with the error as a value."""
-        raw_name = (name.encode() if isinstance(name, str) else bytes(name)).strip(_NAME_PADDING)
-        raw_value = value.encode() if isinstance(value, str) else bytes(value)
+        try:
+            raw_name = (name.encode() if isinstance(name, str) else name).strip(_NAME_PADDING)
+            raw_value = value.encode() if isinstance(value, str) else value
+        except UnicodeEncodeError:  # half a surrogate pair
+            return Err(AmpeError.INVALID_MESSAGE)
         if not raw_name or not raw_value or b":" in raw_name:
             return Err(AmpeError.INVALID_MESSAGE)
         if _FORBIDDEN.search(raw_name) or _FORBIDDEN.search(raw_value):

@@ -56,6 +56,7 @@ class Channel(ABC):
         """Live, and always end with `channel_closed`."""
         try:
             with self.scope:
+                await trio.lowlevel.checkpoint_if_cancelled()  # aborted before it had begun
                 await self.live()
         except Exception:
             log.exception("channel %d: closed by a defect in pytofu", self.number)

@@ -149,14 +149,17 @@ class Group:
         if self.closing:
             return message.refuse(AmpeError.SHUTDOWN_STARTED)
         rule = channel.post_rules[opcode]
+        burst = False
         if rule is None:
-            channel.writer.push(message)
+            burst = channel.writer.push(message)
         else:
             result = channel.post_special(message, rule)
             if result is not OK:
                 return result
         message.release()
-        if not channel.flush_pending:
+        if burst:
+            self._flush(channel)
+        elif not channel.flush_pending:
             if self.answer_due and not self.mailbox:
                 self.answer_due = False
                 self._flush(channel)

@@ -18,7 +18,7 @@ from pytofu.engine import transport
 from pytofu.engine.channel import Channel
 from pytofu.header import OpCode
 from pytofu.message import Message
-from pytofu.protocol.framing import FrameReader
+from pytofu.protocol.framing import RECEIVE_LEN, FrameReader
 from pytofu.protocol.lifecycle import Posting, State, post_rules, receive_rules
 from pytofu.result import OK, Err, Ok, Result
 from pytofu.status import AmpeError, AmpeStatus
@@ -26,8 +26,8 @@ from pytofu.status import AmpeError, AmpeStatus
 if TYPE_CHECKING:
     from pytofu.engine.group import Group
 
-RECEIVE_LEN: Final = 256 * 1024
-"""Bytes asked of the socket at a time."""
+TURN_LEN: Final = 256 * 1024
+"""Bytes received without waiting after which other tasks get a turn."""
 
 _READING_OVER: Final = frozenset({State.FINISHING, State.CLOSED})
 
@@ -50,6 +50,7 @@ class IoChannel(Channel):
         "_address",
         "_drained",
         "_held",
+        "_hello_answered",
         "_orderly",
         "_reader",
         "_receive_rules",
@@ -79,6 +80,7 @@ class IoChannel(Channel):
         self._held: list[Message] = []  # posted behind a Bye: they come back at the end
         self._drained: trio.Event | None = None  # while a task waits to write: set at its end
         self._write_failed = False
+        self._hello_answered = False  # by the engine, because of its address
         self._reset = True  # how to close the socket, unless something orderly ends the channel
         self._orderly = trio.CancelScope()  # around the reading, which an orderly close stops
         self._room = trio.lowlevel.ParkingLot()  # where `send` waits
@@ -173,17 +175,14 @@ class IoChannel(Channel):
     def unsent(self) -> Iterable[Message]:
         """What is queued, then what was posted behind a Bye.
 
-        A HelloRequest that had no valid address to go to comes back as its response.
+        A HelloRequest with an address that leads nowhere comes back as its response.
         """
         status = self.reason if self.reason in _RETURNED_AS else AmpeStatus.CHANNEL_CLOSED
         assert status is not None
         messages = [*self.writer.unsent(), *self._held]
         for message in messages:
             message.mark_from_engine(status)
-        tcp_failed = isinstance(self._address, TCPClientAddress) and (
-            status is AmpeStatus.CONNECT_FAILED
-        )
-        if messages and self._sock is None and status in _RETURNED_AS and not tcp_failed:
+        if self._hello_answered:
             messages[0].opcode = OpCode.HELLO_RESPONSE
         return messages
 
@@ -201,25 +200,34 @@ class IoChannel(Channel):
             await self._send_rest(self._sock)
 
     async def _connect(self) -> None:
-        result: Result[socket.socket, AmpeError] = Err(AmpeError.INVALID_ADDRESS)
-        if isinstance(self._address, TCPClientAddress | UDSClientAddress):
-            result = Err(AmpeError.CONNECT_FAILED)
-            with trio.move_on_after(self.group.options.connect_timeout):
-                result = await transport.connect(self._address)
-        match result:
-            case Ok(sock):
-                self._sock = sock
-                self.flush()
-            case Err(error):
-                self.reason = error.to_status()
+        address = self._address
+        if not isinstance(address, TCPClientAddress | UDSClientAddress):
+            self.close_because(AmpeStatus.INVALID_ADDRESS)
+            self._hello_answered = True
+            return
+        with trio.move_on_after(self.group.options.connect_timeout):
+            match await transport.connect(address):
+                case Ok(sock):
+                    self._sock = sock
+                    self.flush()
+                case Err(error):
+                    self.reason = error.to_status()
+                    self._hello_answered = error is not AmpeError.CONNECT_FAILED or isinstance(
+                        address, UDSClientAddress
+                    )
+            return
+        self.close_because(AmpeStatus.CONNECT_FAILED)
 
     async def _read(self, sock: socket.socket) -> None:
         """Deliver what arrives until the connection or the lifecycle ends it."""
         if self._accepted:
             self._end_within(self.group.options.hello_timeout)
+        reader = self._reader
+        turn = 0
         while self._state not in _READING_OVER:
+            wanted = reader.wanted
             try:
-                data = sock.recv(RECEIVE_LEN)
+                data = sock.recv(wanted)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(sock)
                 continue
@@ -230,13 +238,16 @@ class IoChannel(Channel):
                 self._connection_ended(None)
                 return
             self.group.traffic.bytes_received += len(data)
-            self._reader.feed(data)
+            reader.feed(data)
             if not self._deliver():
                 await self._deliver_as_pool_allows()
             self._time_frame()
-            if len(data) == RECEIVE_LEN:
+            turn += len(data)
+            if turn >= TURN_LEN:
+                turn = 0
                 await trio.lowlevel.checkpoint()  # a busy channel must not starve the others
-            elif self._state not in _READING_OVER:
+            elif len(data) < wanted and self._state not in _READING_OVER:
+                turn = 0
                 await trio.lowlevel.wait_readable(sock)
 
     def _deliver(self) -> bool:
@@ -321,9 +332,9 @@ class IoChannel(Channel):
 
         Does nothing before the connection is made, and while that task is at work.
         """
-        self.flush_pending = False
         if self._sock is None or self._drained is not None or self._write_failed:
             return
+        self.flush_pending = False
         if not self._write(self._sock):
             self.flush_pending = True
             self._drained = trio.Event()

@@ -1,8 +1,9 @@
 """The mailbox: a memory channel with interrupt, timeout and close (pattern guide, section 6)."""
 
+import contextlib
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import Enum, auto
 
 import trio
@@ -24,53 +25,45 @@ class MailBox[T]:
     Unbounded, because sending must never wait: what fills it is bounded elsewhere (received
     messages by the pool, the engine's own by the number of channels and posts).
 
-    The memory channel carries batches, not items: what arrived together costs one hand-over.
+    The memory channel carries wake-ups, the items wait beside it. What a memory channel hands to
+    a waiting task is in nobody's hands until that task runs: another receiver could not take it,
+    and `close` could not hand it back.
     """
 
-    __slots__ = ("_batch", "_in_channel", "_interrupted", "_receiver", "_sender", "_waiting")
+    __slots__ = ("_bell", "_closed", "_interrupted", "_items", "_ring", "_waiting")
 
     def __init__(self) -> None:
-        self._sender, self._receiver = trio.open_memory_channel[Sequence[T]](math.inf)
-        self._batch: deque[T] = deque()  # taken from the channel, not yet received
-        self._in_channel = 0
-        self._interrupted = False
+        self._items: deque[T] = deque()
+        # One wake-up is kept for who comes next, more would be about the same items.
+        self._ring, self._bell = trio.open_memory_channel[None](1)
         self._waiting = 0
+        self._interrupted = False
+        self._closed = False
 
     def __len__(self) -> int:
         """How many items wait."""
-        return len(self._batch) + self._in_channel
+        return len(self._items)
 
     def send(self, item: T) -> Result[None, MailBoxStatus]:
         """Add an item; `Err(CLOSED)` after `close`, and the item stays with the caller."""
         return self.send_all((item,))
 
-    def send_all(self, items: Sequence[T]) -> Result[None, MailBoxStatus]:
+    def send_all(self, items: Iterable[T]) -> Result[None, MailBoxStatus]:
         """Add items, which stay together and in order; `Err(CLOSED)` after `close`."""
-        try:
-            self._sender.send_nowait(items)
-        except trio.ClosedResourceError:
+        if self._closed:
             return Err(MailBoxStatus.CLOSED)
-        self._in_channel += len(items)
+        self._items.extend(items)
+        if self._waiting:
+            self._wake_one()
         return OK
+
+    def _wake_one(self) -> None:
+        with contextlib.suppress(trio.WouldBlock):
+            self._ring.send_nowait(None)
 
     def take(self) -> T | None:
         """The next item if one waits, else None; so quick that it needs no `Result`."""
-        if self._batch:
-            return self._batch.popleft()
-        while self._in_channel:
-            self._accept(self._receiver.receive_nowait())
-            if self._batch:
-                return self._batch.popleft()
-        return None
-
-    def _accept(self, items: Sequence[T]) -> None:
-        self._in_channel -= len(items)
-        self._batch.extend(items)
-        if self._waiting and len(self._batch) > 1:
-            self._nudge()  # others wait on the channel, for what is now in the batch
-
-    def _nudge(self) -> None:
-        self._sender.send_nowait(())
+        return self._items.popleft() if self._items else None
 
     async def receive(
         self,
@@ -81,11 +74,8 @@ class MailBox[T]:
         `Err` with TIMEOUT, with INTERRUPTED after `interrupt`, or with CLOSED after `close`.
         Cancelling loses no item. A checkpoint, always.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        item = self.take()
-        if item is not None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return Ok(item)
+        if self._items or self._interrupted or self._closed:
+            await trio.lowlevel.checkpoint()  # `_wait` will not wait
         if timeout == math.inf:
             return await self._wait()
         with trio.move_on_after(timeout):
@@ -93,19 +83,21 @@ class MailBox[T]:
         return Err(MailBoxStatus.TIMEOUT)
 
     async def _wait(self) -> Result[T, MailBoxStatus]:
-        while not self._interrupted:
+        while not self._items:
+            if self._interrupted:
+                self._interrupted = False
+                return Err(MailBoxStatus.INTERRUPTED)
             self._waiting += 1
             try:
-                items = await self._receiver.receive()
+                await self._bell.receive()
             except (trio.EndOfChannel, trio.ClosedResourceError):
                 return Err(MailBoxStatus.CLOSED)
             finally:
                 self._waiting -= 1
-            self._accept(items)
-            if self._batch:
-                return Ok(self._batch.popleft())
-        self._interrupted = False
-        return Err(MailBoxStatus.INTERRUPTED)
+        item = self._items.popleft()
+        if self._waiting and self._items:
+            self._wake_one()  # the wake-up stood for all of them
+        return Ok(item)
 
     def interrupt(self) -> Result[None, MailBoxStatus]:
         """Wake the one that waits, or the next to wait, once.
@@ -113,20 +105,19 @@ class MailBox[T]:
         `Err(INTERRUPTED)` while an earlier interrupt has not been noticed, `Err(CLOSED)` after
         `close`.
         """
+        if self._closed:
+            return Err(MailBoxStatus.CLOSED)
         if self._interrupted:
             return Err(MailBoxStatus.INTERRUPTED)
-        try:
-            self._nudge()
-        except trio.ClosedResourceError:
-            return Err(MailBoxStatus.CLOSED)
         self._interrupted = True
+        if self._waiting:
+            self._wake_one()
         return OK
 
     def close(self) -> list[T]:
         """Refuse further items, wake all receivers with CLOSED, and hand back what waits."""
-        items: list[T] = []
-        while (item := self.take()) is not None:
-            items.append(item)
-        self._sender.close()
-        self._receiver.close()
+        self._closed = True
+        self._ring.close()
+        items = list(self._items)
+        self._items.clear()
         return items

@@ -8,14 +8,24 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pytofu.header import HEADER_LEN, HEADER_STRUCT, BinaryHeader
+from pytofu.header import HEADER_LEN, HEADER_STRUCT, MAX_PART_LEN, BinaryHeader
 from pytofu.message import Message
 from pytofu.protocol.lifecycle import Rule, State
 from pytofu.status import AmpeError
 
-BLOCK_LEN: Final = 256 * 1024
+BLOCK_LEN: Final = 64 * 1024
 """Bytes after which queued frames are sealed into a block, which one `send` then tries to write:
 large enough that system calls do not matter, small enough to join and keep cheaply."""
+
+BURST: Final = 32
+"""Messages after which it is worth writing, so that the peer works on them while more are made."""
+
+RECEIVE_LEN: Final = HEADER_LEN + MAX_PART_LEN
+"""Bytes to ask of a socket: the longest message without text headers, so that a stream of such
+comes whole, one a call, and nothing has to be pieced together. More at a time is not quicker: it
+does not stay in the processor's cache."""
+
+_LARGE: Final = 32 * 1024  # a frame whose rest is worth asking for by itself
 
 _WIRE_BITS: Final = 0b0010_1111
 """What of a proto byte is sent: opcode and more. Origin is always application there, and the
@@ -48,8 +58,21 @@ class FrameReader:
         """Whether a frame has begun and is not yet whole."""
         return self._kept > 0
 
+    @property
+    def wanted(self) -> int:
+        """How many bytes to ask for.
+
+        That is the rest of a large frame, so that the next call begins with a frame, or else as
+        much as makes sense.
+        """
+        if self._needed < _LARGE or not self._kept:
+            return RECEIVE_LEN
+        return self._needed - self._kept
+
     def feed(self, data: bytes) -> None:
         """Take in bytes that arrived. Everything fed before must have been read."""
+        if self.violation is not None:
+            return
         if not self._kept:
             self._data = data
             self._pos = 0
@@ -75,6 +98,8 @@ class FrameReader:
         that the next call can bring that state's rules.
         """
         messages: list[Message] = []
+        if not self._data:
+            return messages, None
         data, pos, end = self._data, self._pos, len(self._data)
         new_state: State | None = None
         while end - pos >= HEADER_LEN:
@@ -131,6 +156,7 @@ class FrameWriter:
     """
 
     __slots__ = (
+        "_begin",
         "_block",
         "_block_count",
         "_count",
@@ -149,15 +175,19 @@ class FrameWriter:
         self._sealed_len = 0  # bytes in them
         self._block = b""  # being written, from _offset on
         self._offset = 0
-        self._block_count = 0  # messages in it
+        self._begin = 0  # where in it the first message begins that is not completely written
+        self._block_count = 0  # messages in it from there on
 
     @property
     def size(self) -> int:
         """Bytes pushed and not yet written."""
         return len(self._block) - self._offset + self._sealed_len + self._open_len
 
-    def push(self, message: Message) -> None:
-        """Queue a message that `Message.check_and_prepare` found in order."""
+    def push(self, message: Message) -> bool:
+        """Queue a message that `Message.check_and_prepare` found in order.
+
+        True when so much has come together since the last time that it should be written.
+        """
         header = message._header
         text_len, body_len = header.text_headers_len, header.body_len
         frame = _pack_header(
@@ -176,12 +206,14 @@ class FrameWriter:
         if body_len:
             body = message._body
             pieces.append(body if isinstance(body, bytes) else bytes(body))
-        self._count += 1
+        self._count = count = self._count + 1
         self._open_len = length = self._open_len + HEADER_LEN + text_len + body_len
         if length >= BLOCK_LEN:
-            self._sealed.append((pieces, self._count))
+            self._sealed.append((pieces, count))
             self._sealed_len += length
             self._open, self._open_len, self._count = [], 0, 0
+            return True
+        return count == BURST
 
     def block(self) -> bytes | memoryview:
         """The bytes to write next; empty when there are none."""
@@ -200,32 +232,47 @@ class FrameWriter:
     def wrote(self, length: int) -> int:
         """Note that the first `length` bytes of `block` are written.
 
-        Returns how many messages that completes, counted block by block.
+        Returns how many messages are completely written by that.
         """
         self._offset += length
         if self._offset < len(self._block):
-            return 0
+            return self._skip_written()
         self._block = b""
-        self._offset = 0
+        self._offset = self._begin = 0
         return self._block_count
+
+    def _skip_written(self) -> int:
+        """Move `_begin` behind the messages that are completely written; how many those were."""
+        count = 0
+        while (end := _frame_end(self._block, self._begin)) <= self._offset:
+            self._begin = end
+            count += 1
+        self._block_count -= count
+        return count
 
     def unsent(self) -> list[Message]:
         """Every message that is not completely written, in order; the writer is empty then."""
-        blocks = [b"".join(pieces) for pieces, _ in self._sealed]
-        rest = b"".join((self._block, *blocks, *self._open))
-        written = self._offset
-        self._block, self._offset, self._sealed_len = b"", 0, 0
+        sealed = [b"".join(pieces) for pieces, _ in self._sealed]
+        data = b"".join((self._block[self._begin :], *sealed, *self._open))
+        self._block, self._offset, self._begin, self._sealed_len = b"", 0, 0, 0
         self._sealed.clear()
         self._open, self._open_len, self._count = [], 0, 0
-        return [message for end, message in _frames(rest) if end > written]
+        return list(_messages(data))
 
 
-def _frames(data: bytes) -> Iterator[tuple[int, Message]]:
-    """The messages in bytes that `FrameWriter` made, each with the offset of its end."""
-    pos = 0
-    while pos < len(data):
-        header = BinaryHeader.from_bytes(memoryview(data)[pos : pos + HEADER_LEN])
-        text_at = pos + HEADER_LEN
+def _frame_end(data: bytes, begin: int) -> int:
+    """Where the frame ends that begins at `begin`."""
+    *_, text_len, body_len = _unpack_header(data, begin)
+    return begin + HEADER_LEN + int(text_len) + int(body_len)
+
+
+def _messages(data: bytes) -> Iterator[Message]:
+    """The messages in bytes that `FrameWriter` made."""
+    begin = 0
+    while begin < len(data):
+        end = _frame_end(data, begin)
+        header = BinaryHeader.from_bytes(memoryview(data)[begin:end])
+        text_at = begin + HEADER_LEN
         body_at = text_at + header.text_headers_len
-        pos = body_at + header.body_len
-        yield pos, Message(header, data[text_at:body_at], data[body_at:pos])
+        yield Message(header, data[text_at:body_at], data[body_at:end])
+        begin = end

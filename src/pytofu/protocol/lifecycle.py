@@ -115,7 +115,6 @@ POSTED: Final[Mapping[State, Mapping[OpCode, State]]] = {
     State.HELLO_SENT: {
         **dict.fromkeys(_ANYTHING, State.HELLO_SENT),
         OpCode.BYE_REQUEST: State.HELLO_THEN_BYE,
-        OpCode.BYE_RESPONSE: State.BYE_ANSWERED,
     },
     State.HELLO_THEN_BYE: {},
     State.OPEN: {

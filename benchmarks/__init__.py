@@ -1,0 +1,1 @@
+"""pytofu and its peers, side by side: `python -m benchmarks --help`."""

@@ -1,0 +1,202 @@
+"""pytofu, over TCP and over a Unix socket: default options, written as its documentation says.
+
+Both sides drain what has arrived with `receive_nowait` before they wait again. The server answers
+a request in place: it changes the opcode and posts the very message.
+"""
+
+import os
+import tempfile
+from collections.abc import Set
+from typing import Final
+
+import trio
+
+from benchmarks.contenders import MESSAGES, Ready
+from benchmarks.runs import Echoes, Figures, OneWay, Tally, WrongAnswer, echo_figures
+from benchmarks.work import Subject, Task
+from pytofu import (
+    Ampe,
+    AmpeStatus,
+    ChannelGroup,
+    Holder,
+    Message,
+    OpCode,
+    TCPClientAddress,
+    TCPServerAddress,
+    UDSClientAddress,
+    UDSServerAddress,
+    borrowed_message,
+    open_ampe,
+    parse_address,
+)
+
+
+class _PyTofu:
+    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN}
+
+    def __init__(self, *, uds: bool) -> None:
+        self._uds = uds
+
+    def missing(self) -> str | None:
+        return None
+
+    def serve(self, task: Task, ready: Ready) -> None:
+        if self._uds:
+            with tempfile.TemporaryDirectory() as folder:
+                trio.run(_serve, task, UDSServerAddress(os.path.join(folder, "socket")), ready)
+        else:
+            trio.run(_serve, task, TCPServerAddress("127.0.0.1", 0), ready)
+
+    def run(self, task: Task, address: str) -> Figures:
+        if self._uds:
+            return trio.run(_run, task, UDSClientAddress(address))
+        return trio.run(_run, task, TCPClientAddress("127.0.0.1", int(address)))
+
+
+# ---------------------------------------------------------------------- the server
+
+
+async def _serve(task: Task, address: TCPServerAddress | UDSServerAddress, ready: Ready) -> None:
+    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+        ready(await _listen(ampe, chnls, address))
+        await _answer(ampe, chnls, Tally(task) if task.work.subject is Subject.ONE_WAY else None)
+
+
+async def _listen(
+    ampe: Ampe, chnls: ChannelGroup, address: TCPServerAddress | UDSServerAddress
+) -> str:
+    with borrowed_message(ampe) as holder:
+        address.format(holder.value)
+        chnls.post(holder)
+        holder.set(await chnls.wait_receive())
+        assert holder.value is not None
+        assert holder.value.status is AmpeStatus.SUCCESS, holder.value
+        match parse_address(holder.value):
+            case TCPServerAddress(_, port):
+                return str(port)
+            case UDSServerAddress(path):
+                return path
+            case _:
+                raise AssertionError
+
+
+async def _answer(ampe: Ampe, chnls: ChannelGroup, tally: Tally | None) -> None:
+    """Requests are echoed; where signals are counted, a request asks how many there were."""
+    holder: Holder[Message] = Holder()
+    while True:
+        message = await chnls.wait_receive()
+        while message is not None:
+            holder.set(message)
+            match message.opcode:
+                case OpCode.REQUEST:
+                    message.opcode = OpCode.RESPONSE
+                    if tally is not None:
+                        message.set_payload(tally.answer())
+                    chnls.post(holder)
+                case OpCode.SIGNAL if tally is not None and message.is_from_application():
+                    tally.arrived(message.message_id, message.payload)
+                case OpCode.HELLO_REQUEST:
+                    message.opcode = OpCode.HELLO_RESPONSE
+                    chnls.post(holder)
+                case OpCode.BYE_REQUEST:
+                    message.opcode = OpCode.BYE_RESPONSE
+                    chnls.post(holder)
+                case _:
+                    pass  # the engine says that a channel has closed
+            ampe.put(holder)
+            message = chnls.receive_nowait()
+
+
+# ---------------------------------------------------------------------- the client
+
+
+async def _run(task: Task, address: TCPClientAddress | UDSClientAddress) -> Figures:
+    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+        numbers = [await _connect(ampe, chnls, address) for _ in range(task.work.channels)]
+        if task.work.subject is Subject.ONE_WAY:
+            return await _send(ampe, chnls, numbers[0], OneWay(task))
+        runs = {number: Echoes(task, number) for number in numbers}
+        return await _ask(ampe, chnls, runs, task.work.outstanding)
+
+
+async def _connect(
+    ampe: Ampe, chnls: ChannelGroup, address: TCPClientAddress | UDSClientAddress
+) -> int:
+    with borrowed_message(ampe) as holder:
+        address.format(holder.value)
+        number = chnls.post(holder).channel_number
+        holder.set(await chnls.wait_receive())
+        assert holder.value is not None
+        if holder.value.opcode is not OpCode.HELLO_RESPONSE:
+            raise WrongAnswer(f"no HelloResponse: {holder.value}")
+    return number
+
+
+async def _ask(
+    ampe: Ampe, chnls: ChannelGroup, runs: dict[int, Echoes], outstanding: int
+) -> Figures:
+    for number, run in runs.items():
+        for _ in range(outstanding):
+            _post_request(ampe, chnls, number, run)
+    waiting = len(runs)
+    holder: Holder[Message] = Holder()
+    while waiting:
+        message = await chnls.wait_receive()
+        while message is not None:
+            if message.opcode is not OpCode.RESPONSE:
+                raise WrongAnswer(f"no Response: {message}")
+            number = message.channel_number
+            run = runs[number]
+            run.answered(message.message_id, message.payload)
+            holder.set(message)
+            ampe.put(holder)
+            if run.running:
+                _post_request(ampe, chnls, number, run)
+            elif not run.outstanding:
+                waiting -= 1
+            message = chnls.receive_nowait()
+    return echo_figures(list(runs.values()))
+
+
+def _post_request(ampe: Ampe, chnls: ChannelGroup, number: int, run: Echoes) -> None:
+    with borrowed_message(ampe) as holder:
+        message = holder.value
+        assert message is not None
+        message.opcode = OpCode.REQUEST
+        message.channel_number = number
+        message.message_id = run.next_id()
+        message.set_payload(run.body)
+        chnls.post(holder)
+
+
+async def _send(ampe: Ampe, chnls: ChannelGroup, number: int, run: OneWay) -> Figures:
+    for ids in run.stretches():
+        for message_id in ids:
+            with borrowed_message(ampe) as holder:
+                message = holder.value
+                assert message is not None
+                message.opcode = OpCode.SIGNAL
+                message.channel_number = number
+                message.message_id = message_id
+                message.set_payload(run.body)
+                await chnls.send(holder)
+        run.counted(await _ask_count(ampe, chnls, number))
+    return run.figures()
+
+
+async def _ask_count(ampe: Ampe, chnls: ChannelGroup, number: int) -> bytes:
+    with borrowed_message(ampe) as holder:
+        message = holder.value
+        assert message is not None
+        message.opcode = OpCode.REQUEST
+        message.channel_number = number
+        chnls.post(holder)
+        holder.set(await chnls.wait_receive())
+        assert holder.value is not None
+        if holder.value.opcode is not OpCode.RESPONSE:
+            raise WrongAnswer(f"no Response: {holder.value}")
+        return holder.value.payload
+
+
+TCP: Final = _PyTofu(uds=False)
+UDS: Final = _PyTofu(uds=True)

@@ -1,0 +1,96 @@
+"""Trio's SocketStream and a little framing: what pytofu would be if it did nothing."""
+
+from collections.abc import Set
+from functools import partial
+from typing import Final
+
+import trio
+
+from benchmarks.contenders import MESSAGES, Ready
+from benchmarks.frames import ASK, Cutter, frame
+from benchmarks.runs import Echoes, Figures, OneWay, Tally, WrongAnswer, echo_figures
+from benchmarks.work import Subject, Task
+
+_RECEIVE: Final = 256 * 1024
+
+
+class _TrioStream:
+    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN}
+
+    def missing(self) -> str | None:
+        return None
+
+    def serve(self, task: Task, ready: Ready) -> None:
+        trio.run(_serve, task, ready)
+
+    def run(self, task: Task, address: str) -> Figures:
+        return trio.run(_run, task, int(address))
+
+
+async def _serve(task: Task, ready: Ready) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    ready(str(listeners[0].socket.getsockname()[1]))
+    counts = task.work.subject is Subject.ONE_WAY
+    await trio.serve_listeners(partial(_count, Tally(task)) if counts else _echo, listeners)
+
+
+async def _echo(stream: trio.SocketStream) -> None:
+    cutter = Cutter()
+    async with stream:
+        while data := await stream.receive_some(_RECEIVE):
+            answers = [frame(message_id, body) for message_id, body in cutter.feed(data)]
+            if answers:
+                await stream.send_all(b"".join(answers))
+
+
+async def _count(tally: Tally, stream: trio.SocketStream) -> None:
+    cutter = Cutter()
+    async with stream:
+        while data := await stream.receive_some(_RECEIVE):
+            for message_id, body in cutter.feed(data):
+                if message_id == ASK:
+                    await stream.send_all(frame(ASK, tally.answer()))
+                else:
+                    tally.arrived(message_id, body)
+
+
+async def _run(task: Task, port: int) -> Figures:
+    streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(task.work.channels)]
+    if task.work.subject is Subject.ONE_WAY:
+        return await _send(streams[0], OneWay(task))
+    runs = [Echoes(task, channel) for channel in range(len(streams))]
+    async with trio.open_nursery() as nursery:
+        for stream, run in zip(streams, runs, strict=True):
+            nursery.start_soon(_ask, stream, run, task.work.outstanding)
+    return echo_figures(runs)
+
+
+async def _ask(stream: trio.SocketStream, run: Echoes, outstanding: int) -> None:
+    cutter = Cutter()
+    await stream.send_all(b"".join(frame(run.next_id(), run.body) for _ in range(outstanding)))
+    while run.outstanding:
+        data = await stream.receive_some(_RECEIVE)
+        if not data:
+            raise WrongAnswer("the server has closed the connection")
+        requests = []
+        for message_id, body in cutter.feed(data):
+            run.answered(message_id, body)
+            if run.running:
+                requests.append(frame(run.next_id(), run.body))
+        if requests:
+            await stream.send_all(b"".join(requests))
+
+
+async def _send(stream: trio.SocketStream, run: OneWay) -> Figures:
+    for ids in run.stretches():
+        for message_id in ids:
+            await stream.send_all(frame(message_id, run.body))
+        await stream.send_all(frame(ASK, b""))
+        cutter, answers = Cutter(), list[tuple[int, bytes]]()
+        while not answers:
+            answers += cutter.feed(await stream.receive_some(_RECEIVE))
+        run.counted(answers[0][1])
+    return run.figures()
+
+
+CONTENDER: Final = _TrioStream()

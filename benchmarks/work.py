@@ -1,0 +1,113 @@
+"""What is measured: the works, and what a contender is told about the one at hand."""
+
+import json
+import random
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import cached_property
+from typing import Final, Self
+
+import attrs
+
+
+class Subject(StrEnum):
+    """What kind of work it is; a contender has code for each that it takes part in."""
+
+    ECHO = "echo"
+    """Requests, each answered with the same bytes; `outstanding` of them under way at a time."""
+    ONE_WAY = "oneway"
+    """Messages that nobody answers, then one that asks how many arrived as they were sent."""
+    FAN_IN = "fanin"
+    """Echo on many channels of one client process, one request under way on each."""
+    CONNECTIONS = "connect"
+    """Connect, say hello and hear it, take leave; again and again."""
+    IDLE = "idle"
+    """What a channel costs that only stays open."""
+    START_UP = "startup"
+    """What a program pays before it can do anything; there is no server."""
+
+
+@attrs.frozen
+class Work:
+    """One row of the suite."""
+
+    subject: Subject = attrs.field(converter=Subject)
+    body: int = 64
+    """Bytes in the body of each message."""
+    outstanding: int = 1
+    """Requests under way at a time, on each channel."""
+    channels: int = 1
+    """Connections of the client."""
+
+    @property
+    def name(self) -> str:
+        """How the command line calls it."""
+        match self.subject:
+            case Subject.ECHO:
+                return f"echo-{self.body}x{self.outstanding}"
+            case Subject.ONE_WAY:
+                return f"oneway-{self.body}"
+            case Subject.FAN_IN:
+                return f"fanin-{self.channels}"
+            case Subject.IDLE:
+                return f"idle-{self.channels}"
+            case Subject.CONNECTIONS | Subject.START_UP:
+                return self.subject.value
+
+    @property
+    def title(self) -> str:
+        """How tables and pictures call it."""
+        match self.subject:
+            case Subject.ECHO:
+                return f"echo, {self.body:,} bytes, {self.outstanding} outstanding"
+            case Subject.ONE_WAY:
+                return f"one way, {self.body:,} bytes"
+            case Subject.FAN_IN:
+                return f"fan-in, {self.channels:,} channels, {self.body} bytes, 1 outstanding each"
+            case Subject.CONNECTIONS:
+                return "connect, hello, bye"
+            case Subject.IDLE:
+                return f"memory of {self.channels:,} idle channels"
+            case Subject.START_UP:
+                return "start-up"
+
+
+@attrs.frozen
+class Task:
+    """A work and how long to do it: all that a contender's processes are told."""
+
+    work: Work
+    seconds: float = 1.0
+    """How long to measure."""
+    warm_up: float = 0.2
+    """Seconds of the same work before that."""
+
+    @cached_property
+    def body(self) -> bytes:
+        """The bytes that every message of this work carries; client and server know them."""
+        return random.Random(self.work.body).randbytes(self.work.body)
+
+    def to_json(self) -> str:
+        """For a command line."""
+        return json.dumps(attrs.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The reverse of `to_json`."""
+        fields = json.loads(text)
+        return cls(**{**fields, "work": Work(**fields["work"])})
+
+
+LARGEST_BODY: Final = 65535
+
+WORKS: Final[Sequence[Work]] = (
+    *(Work(Subject.ECHO, body, outstanding) for body in (0, 64, 1024) for outstanding in (1, 64, 512)),
+    *(Work(Subject.ECHO, LARGEST_BODY, outstanding) for outstanding in (1, 16)),
+    Work(Subject.ONE_WAY, 64),
+    Work(Subject.ONE_WAY, LARGEST_BODY),
+    *(Work(Subject.FAN_IN, channels=channels) for channels in (1, 10, 100, 1000)),
+    Work(Subject.CONNECTIONS),
+    *(Work(Subject.IDLE, channels=channels) for channels in (1000, 5000)),
+    Work(Subject.START_UP),
+)
+"""Every work of the full suite."""

@@ -1,0 +1,434 @@
+"""Draws the pictures of the documentation: `python -m docs.diagrams` writes docs/pictures/.
+
+What can be read from the source is read from it: the states and arrows of the state diagram are
+those of the tables in pytofu/protocol/lifecycle.py, the storeys of the house those of the import
+contract. Only where things stand on the paper is decided here. A test says when a picture is not
+what this script would draw now, and carries out the flows (docs/flows.py) on real engines.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, assert_never
+
+import attrs
+
+from docs.flows import FLOWS, Carry, Cross, Flow, Note, Post, Put, Sees, Side, Step, Update, Wire
+from docs.svg import Anchor, Drawing, Point, Tint
+from pytofu import OpCode
+from pytofu.protocol.lifecycle import POSTED, RECEIVED, State
+
+ROOT: Final = Path(__file__).parent.parent
+PICTURES: Final = Path(__file__).parent / "pictures"
+
+
+def spoken(name: str) -> str:
+    """HELLO_REQUEST as people say it: HelloRequest."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+# ---------------------------------------------------------------------- what it is
+
+
+def draw_overview() -> Drawing:
+    picture = Drawing(900, 300, "Two programs, their channel groups, and the channels between them")
+    for left, name, mailbox, channels in ((10, "your client", 30, 150), (600, "your server", 170, 30)):
+        picture.box(left, 10, 290, 280, fill="paper", radius=12)
+        picture.text(left + 20, 36, name, style="bold", anchor="start")
+        picture.box(left + 20, 50, 250, 46)
+        picture.text(left + 145, 78, "your tasks")
+        picture.box(left + 20, 140, 250, 134, stroke="blue")
+        picture.text(left + 145, 164, "channel group", tint="blue", style="bold")
+        for dx, verb in ((channels + 55, "post"), (mailbox + 45, "wait_receive")):
+            top, bottom = (left + dx, 98), (left + dx, 138)
+            if verb == "post":
+                picture.arrow(top, bottom, tint="orange")
+                picture.text(left + dx + 8, 123, verb, style="mono small", anchor="start", tint="soft")
+            else:
+                picture.arrow(bottom, top, tint="green")
+                picture.text(left + dx + 8, 123, verb, style="mono small", anchor="start", tint="soft")
+        picture.box(left + mailbox, 180, 90, 80, fill="paper")
+        picture.text(left + mailbox + 45, 224, "mailbox")
+    for y, what in ((196, "TCP"), (242, "Unix socket")):
+        picture.line((270, y), (630, y), stroke="ink", thick=2)
+        picture.text(450, y - 8, what, style="small", tint="soft")
+        for left in (160, 630):
+            picture.box(left, y - 16, 110, 32, fill="paper", radius=16)
+            picture.text(left + 55, y + 5, "IO channel", style="small")
+    picture.text(450, 120, "messages, whole and in order,", style="small", tint="soft")
+    picture.text(450, 138, "both ways at any time", style="small", tint="soft")
+    return picture
+
+
+# ---------------------------------------------------------------------- the frame
+
+
+def draw_frame() -> Drawing:
+    picture = Drawing(900, 330, "A message on the wire: sixteen bytes, text headers, body")
+    cell, left, top = 50, 50, 50
+    for byte in range(17):
+        picture.text(left + byte * cell, top - 10, str(byte), tint="soft", style="mono small")
+    fields = [
+        (2, "channel", "number"), (1, "proto", ""), (1, "status", ""), (8, "message_id", ""),
+        (2, "text headers", "length"), (2, "body", "length"),
+    ]  # fmt: skip
+    x = left
+    for width, name, second in fields:
+        picture.box(x, top, width * cell, 56, radius=0, stroke="ink")
+        middle = x + width * cell / 2
+        picture.text(middle, top + (26 if second else 33), name, style="small")
+        if second:
+            picture.text(middle, top + 42, second, style="small")
+        x += width * cell
+    picture.box(left, top + 72, 16 * cell, 38, radius=0, stroke="ink", fill="paper")
+    picture.text(450, top + 96, "text headers: name:value CR LF, up to 65,535 bytes", style="small")
+    picture.box(left, top + 120, 16 * cell, 38, radius=0, stroke="ink", fill="paper")
+    picture.text(450, top + 144, "body: up to 65,535 bytes", style="small")
+
+    picture.text(left, 256, "the proto byte, highest bit first", anchor="start", tint="soft", style="small")  # fmt: skip
+    bits = [(1, "internal B"), (1, "internal A"), (1, "more"), (1, "origin"), (4, "opcode")]
+    x = left
+    for width, name in bits:
+        picture.box(x, 266, width * 100, 40, radius=0, stroke="blue")
+        picture.text(x + width * 50, 291, name, style="small")
+        x += width * 100
+    return picture
+
+
+# ---------------------------------------------------------------------- the life of a channel
+
+_STATE_SIZE: Final = (172, 46)
+_STATE_AT: Final[Mapping[State, Point]] = {  # the middle of each box
+    State.HELLO_AWAITED: (130, 190),
+    State.HELLO_SENT: (430, 60),
+    State.HELLO_THEN_BYE: (800, 60),
+    State.OPEN: (430, 190),
+    State.BYE_SENT: (800, 190),
+    State.BYE_RECEIVED: (430, 320),
+    State.BYE_CROSSED: (800, 320),
+    State.BYE_ANSWERED: (430, 450),
+    State.FINISHING: (800, 450),
+    State.CLOSED: (615, 540),
+}
+# Arrows that go around on the left: how far below the middle of the first box they leave it, where
+# they go down, and how far from the middle of the second box they arrive.
+_DETOURS: Final[Mapping[tuple[State, State], tuple[float, float, float]]] = {
+    (State.HELLO_SENT, State.BYE_ANSWERED): (0, 24, 10),
+    (State.OPEN, State.BYE_ANSWERED): (10, 300, -10),
+}
+
+type Arrows = dict[tuple[State, State], list[tuple[str, OpCode]]]
+
+
+def transitions() -> Arrows:
+    """The arrows: from state to state, and which messages lead there, received or posted."""
+    arrows: Arrows = {}
+    for verb, table in (("received", RECEIVED), ("posted", POSTED)):
+        for state, row in table.items():
+            for opcode, following in row.items():
+                if following is not state:
+                    arrows.setdefault((state, following), []).append((verb, opcode))
+    return arrows
+
+
+def draw_states() -> Drawing:
+    picture = Drawing(920, 640, "The states of a channel, and the messages that change them")
+    width, height = _STATE_SIZE
+    arrows = transitions()
+    endings = {state for state, following in arrows if following is State.CLOSED}
+    (how_it_ends,) = {tuple(arrows.pop((state, State.CLOSED))) for state in endings}
+
+    for (state, following), messages in arrows.items():
+        _draw_transition(picture, state, following, messages)
+    _draw_beginnings_and_ends(picture)
+    for state, (x, y) in _STATE_AT.items():
+        border = "ink" if state is State.CLOSED else "line"
+        picture.box(x - width / 2, y - height / 2, width, height, radius=20, stroke=border)
+        picture.text(x, y + 5, state.name, style="mono bold")
+        if state in endings:
+            picture.dot(x + width / 2 - 14, y - height / 2 + 11, 4.5, "red")
+
+    ending = " or ".join(spoken(opcode.name) for _, opcode in how_it_ends)
+    picture.dot(24, 590, 4.5, "red")
+    picture.text(36, 594, f"{ending} received: CLOSED", anchor="start", style="small")
+    for line, text in enumerate(
+        (
+            "From every state, too: ByeSignal or a second HelloRequest posted, something received "
+            "that is not allowed, the connection lost: CLOSED.",
+            "The group or the engine is left in good order: FINISHING.",
+        )
+    ):
+        picture.text(36, 612 + 18 * line, text, anchor="start", style="small", tint="soft")
+    return picture
+
+
+def _draw_transition(
+    picture: Drawing, state: State, following: State, messages: list[tuple[str, OpCode]]
+) -> None:
+    width, height = _STATE_SIZE
+    (x0, y0), (x1, y1) = _STATE_AT[state], _STATE_AT[following]
+    tint: Tint = "blue" if messages[0][0] == "received" else "orange"
+    anchor: Anchor = "start"
+    if detour := _DETOURS.get((state, following)):
+        below, down, arrive = detour
+        edge = x0 - width / 2
+        points = [(edge, y0 + below), (down, y0 + below), (down, y1 + arrive), (edge, y1 + arrive)]
+        anchor = "end" if down > x0 - width else "start"
+        label = (down + (-8 if anchor == "end" else 8), 316)
+    elif y0 == y1:
+        points = [(x0 + width / 2, y0), (x1 - width / 2, y1)]
+        label, anchor = ((x0 + x1) / 2, y0 - 23), "middle"
+    elif x0 == x1:
+        points = [(x0, y0 + height / 2), (x1, y1 - height / 2)]
+        label = (x0 + 10, (y0 + y1) / 2 - 3)
+    else:
+        raise AssertionError(f"no way is drawn yet for {state.name} -> {following.name}")
+    picture.arrow(*points, tint=tint)
+    for line, (verb, opcode) in enumerate(messages):
+        x, y = label[0], label[1] + 32 * line
+        picture.text(x, y, verb, tint=tint, style="small", anchor=anchor)
+        picture.text(x, y + 15, spoken(opcode.name), tint=tint, style="small bold", anchor=anchor)
+
+
+def _draw_beginnings_and_ends(picture: Drawing) -> None:
+    """What the tables do not say, because no message does it."""
+    width, height = _STATE_SIZE
+    for state, begin in (
+        (State.HELLO_AWAITED, "a connection is accepted"),
+        (State.HELLO_SENT, "HelloRequest posted"),
+    ):
+        x, y = _STATE_AT[state]
+        picture.arrow((x, y - 54), (x, y - height / 2), tint="soft")
+        picture.text(x + 10, y - 42, begin, tint="soft", style="small", anchor="start")
+    closed_x, closed_y = _STATE_AT[State.CLOSED]
+    for state, side, end in (
+        (State.BYE_ANSWERED, -1, "the peer closes, or time is up"),
+        (State.FINISHING, 1, "everything is sent"),
+    ):
+        x, y = _STATE_AT[state]
+        ways = ((x, y + height / 2), (x, closed_y), (closed_x + side * width / 2, closed_y))
+        picture.arrow(*ways, tint="soft")
+        anchor: Anchor = "end" if side < 0 else "start"
+        picture.text(x + side * 10, closed_y - 30, end, tint="soft", style="small", anchor=anchor)
+
+
+# ---------------------------------------------------------------------- flows
+
+_LANES: Final[Mapping[tuple[Side, str], float]] = {
+    ("client", "app"): 110, ("client", "engine"): 340,
+    ("server", "engine"): 620, ("server", "app"): 850,
+}  # fmt: skip
+_LANE_WIDTH: Final = 150
+_ROW: Final = 46
+
+
+def _other(side: Side) -> Side:
+    return "server" if side == "client" else "client"
+
+
+def draw_flow(flow: Flow) -> Drawing:
+    shift = 0.0 if "client" in flow.sides else _LANES["server", "engine"] - 110
+    width = 960.0 if len(flow.sides) == 2 else 450.0
+    height = 74 + _ROW * len(flow.steps)
+    picture = Drawing(width, height, flow.title)
+    lanes = {key: x - shift for key, x in _LANES.items() if key[0] in flow.sides}
+    for (side, part), x in lanes.items():
+        picture.line((x, 44), (x, height - 14), dashed=True)
+        picture.box(x - _LANE_WIDTH / 2, 10, _LANE_WIDTH, 34, stroke="line")
+        name = "application" if part == "app" else "engine"
+        picture.text(x, 32, f"{side}'s {name}", style="small bold")
+    for row, step in enumerate(flow.steps):
+        _draw_step(picture, lanes, step, 44 + _ROW * (row + 0.72))
+    return picture
+
+
+def _draw_step(
+    picture: Drawing, lanes: Mapping[tuple[Side, str], float], step: Step, y: float
+) -> None:
+    def label(x: float, text: str, note: str = "", tint: Tint = "ink") -> None:
+        picture.text(x, y - 8, text, style="small bold", tint=tint, halo=True)
+        if note:
+            picture.text(x, y + 15, note, style="small", tint="soft", halo=True)
+
+    middle = sum(lanes.values()) / len(lanes)
+    match step:
+        case Carry(side, opcode, note):
+            path = [(lanes[s, p], y) for s, p in _way(side)]
+            picture.arrow(*path, tint="blue")
+            for x, _ in path[1:3]:
+                picture.dot(x, y, 3.5, "blue")
+            label(middle, spoken(opcode.name), note)
+        case Cross(opcode):
+            for side in ("client", "server"):
+                (x0, _), (x1, _), (x2, _), (x3, _) = [(lanes[s, p], y) for s, p in _way(side)]
+                picture.arrow((x0, y - 12), (x1, y - 12), (x2, y + 12), (x3, y + 12), tint="blue")
+            picture.text(middle, y - 16, spoken(opcode.name), style="small bold", halo=True)
+            picture.text(middle, y + 24, spoken(opcode.name), style="small bold", halo=True)
+        case Post(side, opcode, note):
+            app, engine = lanes[side, "app"], lanes[side, "engine"]
+            picture.arrow((app, y), (engine, y), tint="blue")
+            label((app + engine) / 2, spoken(opcode.name), note)
+        case Sees(side, opcode, status, origin, reason, note):
+            app, engine = lanes[side, "app"], lanes[side, "engine"]
+            picture.arrow((engine, y), (app, y), tint="orange")
+            who = f"({origin.name.lower()}, {status.name.lower()})"
+            because = f"~reason: {reason.name}" if reason is not None else ""
+            label((app + engine) / 2, f"{spoken(opcode.name)} {who}", note or because)
+        case Update(side):
+            app, engine = lanes[side, "app"], lanes[side, "engine"]
+            picture.arrow((app, y), (engine, y), tint="green")
+            label((app + engine) / 2, "update_receiver, empty holder")
+        case Put(side):
+            app, engine = lanes[side, "app"], lanes[side, "engine"]
+            picture.arrow((app, y), (engine, y), tint="green")
+            label((app + engine) / 2, "put")
+        case Wire(side, text):
+            ends = [(lanes[s, "engine"], y) for s in (side, _other(side))]
+            picture.arrow(*ends, tint="soft", dashed=True)
+            picture.text(middle, y - 8, text, style="small", tint="soft", halo=True)
+        case Note(text):
+            picture.text(middle, y + 4, text, style="small", tint="soft", halo=True)
+        case _:
+            assert_never(step)
+
+
+def _way(side: Side) -> list[tuple[Side, str]]:
+    return [(side, "app"), (side, "engine"), (_other(side), "engine"), (_other(side), "app")]
+
+
+# ---------------------------------------------------------------------- where things are
+
+
+def storeys() -> list[list[str]]:
+    """The modules of each storey, from the top, as the import contract in pyproject.toml has them.
+
+    A package stands for everything in it.
+    """
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    return [[name.strip() for name in layer.replace("\\", "").split(":")] for layer in layers]
+
+
+def modules(storey: list[str]) -> list[Path]:
+    """The files of a storey, packages opened, in the order of the alphabet."""
+    files: list[Path] = []
+    for name in storey:
+        package = ROOT / "src" / "pytofu" / name
+        found = sorted(package.glob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
+        files.extend(file for file in found if file.name != "__init__.py")
+    return sorted(files)
+
+
+_STOREYS: Final = {
+    "ampe": ("public", "exceptions leave here"),
+    "engine": ("engine", "the only one that knows Trio"),
+    "protocol": ("protocol", "no socket, no clock"),
+    "message": ("values", "plain data and patterns"),
+}
+
+
+def draw_house() -> Drawing:
+    rows: list[tuple[str, str, list[list[str]]]] = []
+    for storey in storeys():
+        name, remark = next(text for module, text in _STOREYS.items() if module in storey)
+        files = [file.name for file in modules(storey)]
+        rows.append((name, remark, [files[i : i + 5] for i in range(0, len(files), 5)]))
+    height = sum(26 + 36 * len(lines) for _, _, lines in rows) + 14 * len(rows) + 6
+    picture = Drawing(940, height, "The four storeys of the source, and the modules in each")
+    top = 8.0
+    for name, remark, lines in rows:
+        tall = 26 + 36 * len(lines)
+        picture.box(8, top, 924, tall, fill="paper", radius=10)
+        picture.text(24, top + tall / 2 - 4, name, style="bold", anchor="start", tint="blue")
+        picture.text(24, top + tall / 2 + 14, remark, style="small", anchor="start", tint="soft")
+        for line, files in enumerate(lines):
+            for column, file in enumerate(files):
+                x, y = 222 + 141 * column, top + 15 + 36 * line
+                picture.box(x, y, 134, 28)
+                picture.text(x + 67, y + 18, file, style="mono small")
+        if top > 8:
+            picture.arrow((112, top - 15), (112, top - 1), tint="soft")
+        top += tall + 14
+    return picture
+
+
+@attrs.frozen
+class Room:
+    """A step in the life of a message: where it is, and what happens to it there."""
+
+    place: str
+    """A function of pytofu, by its full name."""
+    what: str
+
+
+SENDING: Final = (
+    Room("pytofu.channel_group.ChannelGroup.post", "takes the message out of its holder"),
+    Room("pytofu.engine.group.Group.post", "has it checked and finds its channel"),
+    Room("pytofu.message.Message.check_and_prepare", "validates, completes the header"),
+    Room("pytofu.protocol.lifecycle.post_rules", "may this be sent in this state?"),
+    Room("pytofu.protocol.framing.FrameWriter.push", "freezes it into bytes, queues them"),
+    Room("pytofu.engine.io_channel.IoChannel.flush", "writes what is queued in one go"),
+)
+RECEIVING: Final = (
+    Room("pytofu.channel_group.ChannelGroup.wait_receive", "hands it to the application"),
+    Room("pytofu.engine.mailbox.MailBox.send_all", "waits there in order of arrival"),
+    Room("pytofu.engine.pool.Pool.take", "spends one of the pool for it"),
+    Room("pytofu.protocol.lifecycle.receive_rules", "may this arrive in this state?"),
+    Room("pytofu.protocol.framing.FrameReader.read", "cuts the bytes into messages"),
+    Room("pytofu.engine.io_channel.IoChannel.live", "reads what the socket has"),
+)
+
+
+def draw_life() -> Drawing:
+    picture = Drawing(900, 500, "The life of a message, from post to wait_receive")
+    for left, rooms, numbers, title in (
+        (20, SENDING, (1, 2, 3, 4, 5, 6), "the sender's process"),
+        (500, RECEIVING, (12, 11, 10, 9, 8, 7), "the receiver's process"),
+    ):
+        picture.text(left + 190, 24, title, style="bold", tint="soft")
+        for row, (room, number) in enumerate(zip(rooms, numbers, strict=True)):
+            y = 40 + 70 * row
+            _, *module, owner, function = room.place.split(".")
+            if not owner[0].isupper():
+                module.append(owner)
+            name = f"{owner}.{function}" if owner[0].isupper() else function
+            picture.box(left, y, 380, 52)
+            picture.dot(left + 24, y + 26, 13, "blue")
+            picture.text(left + 24, y + 30.5, str(number), style="small bold", tint="paper")
+            picture.text(left + 50, y + 22, name, style="mono bold", anchor="start")
+            picture.text(left + 50, y + 41, room.what, style="small", anchor="start", tint="soft")
+            file = "/".join(module) + ".py"
+            picture.text(left + 370, y + 16, file, style="small", anchor="end", tint="soft")
+            if row:
+                ends: tuple[Point, Point] = ((left + 190, y - 17), (left + 190, y - 1))
+                picture.arrow(*(ends if left == 20 else reversed(ends)), tint="blue")
+    picture.arrow((400, 416), (499, 416), tint="blue", thick=2.2)
+    picture.text(450, 406, "socket", style="small", tint="soft")
+    return picture
+
+
+# ---------------------------------------------------------------------- all of them
+
+
+def drawings() -> dict[str, Callable[[], Drawing]]:
+    """Every picture by the name of its file."""
+    made: dict[str, Callable[[], Drawing]] = {
+        "overview": draw_overview,
+        "frame": draw_frame,
+        "states": draw_states,
+        "house": draw_house,
+        "life": draw_life,
+    }
+    for flow in FLOWS:
+        made[f"flow-{flow.name}"] = lambda flow=flow: draw_flow(flow)
+    return {f"{name}.svg": draw for name, draw in made.items()}
+
+
+def main() -> None:
+    for name, draw in drawings().items():
+        (PICTURES / name).write_text(draw().svg(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,607 @@
+"""What tests of the engine share: applications, raw peers, and what was seen of each.
+
+`open_app` gives an `App`: an engine with one channel group. What it receives is compared as
+`Event`s, made by `from_app`, `from_engine` and `closed`. `open_pair` connects two of them;
+`open_raw_pair` connects one to a `RawPeer`, a bare socket that the test drives byte by byte.
+Everything that waits fails after `PATIENCE` seconds.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Literal, Self, assert_never
+
+import attrs
+import trio
+import trio.testing
+
+from pytofu import (
+    Address,
+    Ampe,
+    AmpeStatus,
+    BinaryHeader,
+    ChannelGroup,
+    Holder,
+    Message,
+    OpCode,
+    Options,
+    OriginFlag,
+    TCPClientAddress,
+    TCPServerAddress,
+    UDSClientAddress,
+    UDSServerAddress,
+    open_ampe,
+    parse_address,
+)
+
+PATIENCE: Final = 5.0
+"""Seconds that anything may take before the test fails."""
+
+type Kind = Literal["tcp", "uds"]
+type Side = Literal["client", "server"]
+type ServerAddress = TCPServerAddress | UDSServerAddress
+type ClientAddress = TCPClientAddress | UDSClientAddress
+type Headers = tuple[tuple[str, str], ...]
+
+
+# ---------------------------------------------------------------------- events
+
+
+@attrs.frozen(repr=False)
+class Event:
+    """What an application sees of one received message."""
+
+    opcode: OpCode
+    origin: OriginFlag
+    status: AmpeStatus
+    channel: int
+    message_id: int
+    reason: AmpeStatus | None = None
+    """Read from the text header `~reason`, which is not among `headers`."""
+    headers: Headers = ()
+    body: bytes = b""
+    more: bool = False
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        headers = tuple((name, value) for name, value in message.text_headers if name != "~reason")
+        reason = message.text_headers.get("~reason")
+        return cls(
+            message.opcode,
+            message.header.proto.origin,
+            message.status,
+            message.channel_number,
+            message.message_id,
+            None if reason is None else AmpeStatus[reason],
+            headers,
+            message.payload,
+            message.has_more(),
+        )
+
+    def __repr__(self) -> str:
+        parts = [f"{self.opcode.name}({self.origin.name.lower()}, {self.status.name})"]
+        parts.append(f"channel={self.channel} id={self.message_id}")
+        if self.reason is not None:
+            parts.append(f"reason={self.reason.name}")
+        parts.extend(f"{name}:{value}" for name, value in self.headers)
+        if self.body:
+            parts.append(f"body={len(self.body)}B:{self.body[:20]!r}")
+        if self.more:
+            parts.append("more")
+        return f"<{' '.join(parts)}>"
+
+
+def from_app(
+    opcode: OpCode,
+    channel: int,
+    message_id: int,
+    *,
+    status: AmpeStatus = AmpeStatus.SUCCESS,
+    headers: Headers = (),
+    body: bytes = b"",
+    more: bool = False,
+) -> Event:
+    """What an application made: this one or, without a status, the peer's."""
+    origin = OriginFlag.APPLICATION
+    return Event(opcode, origin, status, channel, message_id, None, headers, body, more)
+
+
+def from_engine(
+    opcode: OpCode,
+    status: AmpeStatus,
+    channel: int,
+    message_id: int,
+    *,
+    headers: Headers = (),
+    body: bytes = b"",
+    more: bool = False,
+) -> Event:
+    """What the engine on this side made or handed back."""
+    origin = OriginFlag.ENGINE
+    return Event(opcode, origin, status, channel, message_id, None, headers, body, more)
+
+
+def closed(channel: int, message_id: int, reason: AmpeStatus) -> Event:
+    """The last event of a channel."""
+    origin, status = OriginFlag.ENGINE, AmpeStatus.CHANNEL_CLOSED
+    return Event(OpCode.SIGNAL, origin, status, channel, message_id, reason)
+
+
+def pool_empty(channel: int) -> Event:
+    """The news that a channel has stopped reading because the pool is empty."""
+    return from_engine(OpCode.SIGNAL, AmpeStatus.POOL_EMPTY, channel, 0)
+
+
+# ---------------------------------------------------------------------- addresses
+
+
+def server_address_of(kind: Kind, directory: Path) -> ServerAddress:
+    """Where a test can listen: a port that the system chooses, or a path in `directory`."""
+    if kind == "tcp":
+        return TCPServerAddress("127.0.0.1", 0)
+    return UDSServerAddress(directory / "s")
+
+
+def client_address_of(address: Address) -> ClientAddress:
+    """How to connect to what listens there."""
+    match address:
+        case TCPServerAddress(host, port):
+            return TCPClientAddress(host, port)
+        case UDSServerAddress(path):
+            return UDSClientAddress(path)
+        case _:
+            raise AssertionError(f"nobody can listen on {address}")
+
+
+def address_headers(address: Address) -> Headers:
+    """The text headers of a message that opens a channel with this address."""
+    message = Message()
+    address.format(message)
+    return tuple(message.text_headers)
+
+
+# ---------------------------------------------------------------------- applications
+
+
+@attrs.frozen
+class End:
+    """One end of a connection: an application, its channel's number, and the channel's mid₀."""
+
+    app: "App"
+    number: int
+    message_id: int
+
+    def post(
+        self, opcode: OpCode, message_id: int = 0, *, body: bytes = b"", more: bool = False
+    ) -> BinaryHeader:
+        """Post a message on this channel."""
+        return self.app.post(opcode, self.number, message_id, body=body, more=more)
+
+    def closed(self, reason: AmpeStatus) -> Event:
+        """This channel's last event."""
+        return closed(self.number, self.message_id, reason)
+
+    async def events_until_closed(self) -> list[Event]:
+        """Everything that the application receives until this channel's last event."""
+        return await self.app.events_until_closed(self.number)
+
+
+@attrs.frozen
+class ListenerEnd(End):
+    """A listener channel, with the address that it is really bound to."""
+
+    address: ServerAddress
+
+    @property
+    def client_address(self) -> ClientAddress:
+        """How to connect to it."""
+        return client_address_of(self.address)
+
+
+class App:
+    """An application: an engine and one of its channel groups."""
+
+    def __init__(self, ampe: Ampe, chnls: ChannelGroup) -> None:
+        self.ampe = ampe
+        self.chnls = chnls
+
+    def message(
+        self,
+        opcode: OpCode,
+        channel: int = 0,
+        message_id: int = 0,
+        *,
+        headers: Headers = (),
+        body: bytes = b"",
+        more: bool = False,
+    ) -> Holder[Message]:
+        """A message from the pool, filled in."""
+        message = self.ampe.get()
+        assert message is not None
+        message.opcode = opcode
+        message.channel_number = channel
+        message.message_id = message_id
+        for name, value in headers:
+            message.text_headers.append(name, value)
+        message.set_payload(body)
+        message.more = more
+        return Holder(message)
+
+    def post(
+        self,
+        opcode: OpCode,
+        channel: int = 0,
+        message_id: int = 0,
+        *,
+        headers: Headers = (),
+        body: bytes = b"",
+        more: bool = False,
+    ) -> BinaryHeader:
+        """Post a message made on the spot; one that is refused goes back to the pool."""
+        holder = self.message(opcode, channel, message_id, headers=headers, body=body, more=more)
+        try:
+            return self.chnls.post(holder)
+        finally:
+            self.ampe.put(holder)
+
+    async def receive(self) -> Message:
+        """The next message, which the caller then has."""
+        with trio.fail_after(PATIENCE):
+            message = await self.chnls.wait_receive()
+        assert message is not None
+        return message
+
+    async def event(self) -> Event:
+        """The next message as an event; the message goes back to the pool."""
+        message = await self.receive()
+        event = Event.of(message)
+        self.ampe.put(Holder(message))
+        return event
+
+    async def events(self, count: int) -> list[Event]:
+        """The next `count` messages as events."""
+        return [await self.event() for _ in range(count)]
+
+    async def events_until_closed(self, *numbers: int) -> list[Event]:
+        """Everything that arrives until the last of these channels has said that it closed."""
+        open_numbers = set(numbers)
+        events: list[Event] = []
+        while open_numbers:
+            event = await self.event()
+            events.append(event)
+            if event.reason is not None:
+                open_numbers.discard(event.channel)
+        return events
+
+    async def rest(self) -> list[Event]:
+        """What else there is once every task of this process has come to rest."""
+        with trio.fail_after(PATIENCE):
+            await trio.testing.wait_all_tasks_blocked(0.002)
+        events: list[Event] = []
+        while (message := self.chnls.receive_nowait()) is not None:
+            events.append(Event.of(message))
+            self.ampe.put(Holder(message))
+        return events
+
+    async def listen(self, address: ServerAddress, message_id: int = 0) -> ListenerEnd:
+        """Open a listener and receive the answer, which must be the only thing that arrives."""
+        header = self.post(OpCode.WELCOME_REQUEST, 0, message_id, headers=address_headers(address))
+        message = await self.receive()
+        bound = parse_address(message)
+        assert isinstance(bound, TCPServerAddress | UDSServerAddress)
+        assert Event.of(message) == from_app(
+            OpCode.WELCOME_RESPONSE,
+            header.channel_number,
+            header.message_id,
+            headers=address_headers(bound),
+        )
+        self.ampe.put(Holder(message))
+        return ListenerEnd(self, header.channel_number, header.message_id, bound)
+
+    def connect(self, address: ClientAddress, message_id: int = 0, *, body: bytes = b"") -> End:
+        """Post a HelloRequest; nothing has been received of it yet."""
+        header = self.post(
+            OpCode.HELLO_REQUEST, 0, message_id, headers=address_headers(address), body=body
+        )
+        return End(self, header.channel_number, header.message_id)
+
+    async def accept(self, address: ClientAddress, message_id: int, *, body: bytes = b"") -> End:
+        """Receive the HelloRequest that a peer sent to this address."""
+        event = await self.event()
+        headers = address_headers(address)
+        assert event == from_app(
+            OpCode.HELLO_REQUEST, event.channel, message_id, headers=headers, body=body
+        )
+        return End(self, event.channel, event.message_id)
+
+
+@asynccontextmanager
+async def open_app(options: Options | None = None) -> AsyncIterator[App]:
+    """An engine with one channel group; both close at the end of the block."""
+    async with open_ampe(options) as ampe, ampe.open_channel_group() as chnls:
+        yield App(ampe, chnls)
+
+
+# ---------------------------------------------------------------------- two applications
+
+
+@attrs.frozen
+class Pair:
+    """Two connected applications that have exchanged HelloRequest and HelloResponse."""
+
+    client: End
+    server: End
+    listener: ListenerEnd
+
+    def ends(self, side: Side) -> tuple[End, End]:
+        """The end on that side, and the other one."""
+        match side:
+            case "client":
+                return self.client, self.server
+            case "server":
+                return self.server, self.client
+            case _:
+                assert_never(side)
+
+
+async def connect_apps(client: App, listener: ListenerEnd) -> tuple[End, End]:
+    """Connect to a listener and say hello on both sides; client's and server's end."""
+    client_end = client.connect(listener.client_address)
+    server_end = await listener.app.accept(listener.client_address, client_end.message_id)
+    server_end.post(OpCode.HELLO_RESPONSE, client_end.message_id)
+    assert await client.event() == from_app(
+        OpCode.HELLO_RESPONSE, client_end.number, client_end.message_id
+    )
+    return client_end, server_end
+
+
+@asynccontextmanager
+async def open_pair(
+    address: ServerAddress,
+    *,
+    client_options: Options | None = None,
+    server_options: Options | None = None,
+) -> AsyncIterator[Pair]:
+    """Two engines, connected over this address; the listener stays open."""
+    async with open_app(server_options) as server, open_app(client_options) as client:
+        listener = await server.listen(address)
+        client_end, server_end = await connect_apps(client, listener)
+        yield Pair(client_end, server_end, listener)
+
+
+# ---------------------------------------------------------------------- raw peers
+
+_HEADER: Final = struct.Struct(">HBBQHH")
+_LINGER_ZERO: Final = struct.pack("ii", 1, 0)
+
+FIN: Final = "fin"
+RESET: Final = "reset"
+
+
+def abort_reason(address: Address) -> AmpeStatus:
+    """`~reason` at the peer of an engine that aborts: Unix sockets know no reset."""
+    if isinstance(address, TCPClientAddress | TCPServerAddress):
+        return AmpeStatus.COMMUNICATION_FAILED
+    return AmpeStatus.PEER_DISCONNECTED
+
+
+def abort_ending(address: Address) -> str:
+    """How a connection ends for the raw peer of an engine that aborts."""
+    return RESET if isinstance(address, TCPClientAddress | TCPServerAddress) else FIN
+
+
+def frame(
+    opcode: int,
+    message_id: int = 1,
+    *,
+    text: bytes = b"",
+    body: bytes = b"",
+    channel: int = 1,
+    status: int = 0,
+    origin: int = 0,
+    more: int = 0,
+    internal: int = 0,
+) -> bytes:
+    """A frame as it is on the wire, put together without pytofu; every field may be wrong."""
+    proto = opcode | origin << 4 | more << 5 | internal << 6
+    header = _HEADER.pack(channel, proto, status, message_id, len(text), len(body))
+    return header + text + body
+
+
+def hello(message_id: int = 1, *, body: bytes = b"") -> bytes:
+    """The frame of a HelloRequest."""
+    return frame(OpCode.HELLO_REQUEST, message_id, text=b"~connect_to:uds|x\r\n", body=body)
+
+
+HELLO_HEADERS: Final[Headers] = (("~connect_to", "uds|x"),)
+"""The text headers of `hello`."""
+
+
+@attrs.frozen
+class Frame:
+    """A frame that a raw peer received."""
+
+    channel: int
+    proto: int
+    status: int
+    message_id: int
+    text: bytes
+    body: bytes
+
+    @property
+    def opcode(self) -> OpCode:
+        """What it means."""
+        return OpCode(self.proto & 15)
+
+
+class RawPeer:
+    """One end of a connection, without an engine: the test writes and reads its bytes."""
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        self.sock = sock
+        self._buffer = b""
+
+    @classmethod
+    async def connect(cls, address: ClientAddress, *, receive_buffer: int | None = None) -> Self:
+        """Connect to a listener; a small receive buffer makes the other side's writing stop."""
+        if isinstance(address, TCPClientAddress):
+            sock = trio.socket.socket()
+            target: tuple[str, int] | str = (address.host, address.port)
+        else:
+            sock = trio.socket.socket(socket.AF_UNIX)
+            target = address.path
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await sock.connect(target)
+        return cls(sock)
+
+    async def send(self, data: bytes) -> None:
+        """Write all of it, waiting where the socket is full."""
+        with trio.fail_after(PATIENCE):
+            view = memoryview(data)
+            while view:
+                view = view[await self.sock.send(view) :]
+
+    async def receive_bytes(self, count: int) -> bytes:
+        """Exactly so many bytes."""
+        with trio.fail_after(PATIENCE):
+            while len(self._buffer) < count:
+                data = await self.sock.recv(1 << 16)
+                assert data, f"the connection ended after {self._buffer!r}"
+                self._buffer += data
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
+
+    async def receive_frame(self) -> Frame:
+        """The next frame, whole."""
+        channel, proto, status, message_id, text_len, body_len = _HEADER.unpack(
+            await self.receive_bytes(_HEADER.size)
+        )
+        text = await self.receive_bytes(text_len)
+        return Frame(channel, proto, status, message_id, text, await self.receive_bytes(body_len))
+
+    async def ending(self) -> tuple[bytes, str]:
+        """Read to the end: the bytes that still came, and how it ended: FIN or RESET."""
+        with trio.fail_after(PATIENCE):
+            data, self._buffer = self._buffer, b""
+            while True:
+                try:
+                    more = await self.sock.recv(1 << 16)
+                except ConnectionResetError:
+                    return data, RESET
+                if not more:
+                    return data, FIN
+                data += more
+
+    def fin(self) -> None:
+        """Say that nothing more comes; what the other side sends can still be read."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close: a FIN, or a reset if there is something that was not read."""
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Close with a reset. Over UDS there is none unless something was not read."""
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        self.sock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.sock.close()
+
+
+class RawListener:
+    """A listening socket without an engine."""
+
+    def __init__(self, address: ServerAddress, *, receive_buffer: int | None = None) -> None:
+        self.address = address
+        if isinstance(address, TCPServerAddress):
+            sock = socket.socket()
+            if receive_buffer is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            sock.bind((address.host, address.port))
+            self.address = TCPServerAddress(*sock.getsockname())
+        else:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.bind(address.path)
+        sock.listen()
+        self._sock = trio.socket.from_stdlib_socket(sock)
+
+    @property
+    def client_address(self) -> ClientAddress:
+        """How to connect to it."""
+        return client_address_of(self.address)
+
+    async def accept(self) -> RawPeer:
+        """The next connection."""
+        with trio.fail_after(PATIENCE):
+            sock, _ = await self._sock.accept()
+        return RawPeer(sock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._sock.close()
+        if isinstance(self.address, UDSServerAddress):
+            os.unlink(self.address.path)
+
+
+@attrs.frozen
+class RawPair:
+    """An application connected to a raw peer, hello said on both sides."""
+
+    end: End
+    peer: RawPeer
+
+    @property
+    def app(self) -> App:
+        """The application."""
+        return self.end.app
+
+
+@asynccontextmanager
+async def open_raw_pair(
+    side: Side,
+    address: ServerAddress,
+    *,
+    options: Options | None = None,
+    receive_buffer: int | None = None,
+    message_id: int = 77,
+) -> AsyncIterator[RawPair]:
+    """An engine on this side of a connection, and a raw peer on the other.
+
+    Both Hello messages have gone over and been received; they carry `message_id`. As server the
+    engine has a listener in the same group, which stays open.
+    """
+    async with open_app(options) as app:
+        if side == "server":
+            listener = await app.listen(address)
+            peer = await RawPeer.connect(listener.client_address, receive_buffer=receive_buffer)
+            with peer:
+                await peer.send(hello(message_id))
+                event = await app.event()
+                assert event == from_app(
+                    OpCode.HELLO_REQUEST, event.channel, message_id, headers=HELLO_HEADERS
+                )
+                end = End(app, event.channel, message_id)
+                end.post(OpCode.HELLO_RESPONSE, message_id)
+                assert (await peer.receive_frame()).opcode is OpCode.HELLO_RESPONSE
+                yield RawPair(end, peer)
+        else:
+            with RawListener(address, receive_buffer=receive_buffer) as raw_listener:
+                end = app.connect(raw_listener.client_address, message_id)
+                with await raw_listener.accept() as peer:
+                    assert (await peer.receive_frame()).opcode is OpCode.HELLO_REQUEST
+                    await peer.send(frame(OpCode.HELLO_RESPONSE, message_id))
+                    assert await app.event() == from_app(
+                        OpCode.HELLO_RESPONSE, end.number, message_id
+                    )
+                    yield RawPair(end, peer)
