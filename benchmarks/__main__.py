@@ -51,7 +51,9 @@ def _present(names: Sequence[str]) -> Sequence[str]:
 
 
 def _chosen(name: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(name == pattern or name.startswith(pattern + "-") for pattern in patterns)
+    return not patterns or any(
+        name == pattern or name.startswith(pattern + "-") for pattern in patterns
+    )
 
 
 def _say(text: str) -> None:
@@ -62,11 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a short run: does everything work?")
     parser.add_argument(
-        "--work", action="append", default=[], metavar="NAME",
+        "--work",
+        action="append",
+        default=[],
+        metavar="NAME",
         help="only this work, or all works whose names begin so (echo); may be repeated",
     )
     parser.add_argument(
-        "--contender", action="append", default=[], choices=NAMES, metavar="NAME",
+        "--contender",
+        action="append",
+        default=[],
+        choices=NAMES,
+        metavar="NAME",
         help="only this contender; may be repeated",
     )
     parser.add_argument("--rounds", type=int, help="how often each is measured (3)")

@@ -1,11 +1,13 @@
 """Runs contenders: a server and a client process each, one pair at a time, in turns."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from threading import Timer
@@ -100,18 +102,25 @@ def _process(
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
+        start_new_session=True,  # a contender may start processes of its own: all end together
     )
     with process:
         try:
             yield process
         finally:
-            process.kill()
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a process and those it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _answer(process: subprocess.Popen[str], errors: IO[str]) -> dict[str, Any]:
     """The line that a process says. Raises `Failure` when there is none."""
     assert process.stdout is not None
-    watchdog = Timer(_PATIENCE, process.kill)
+    watchdog = Timer(_PATIENCE, _kill, [process])
     watchdog.start()
     try:
         line = process.stdout.readline()

@@ -10,6 +10,9 @@ from typing import Final, Self
 import attrs
 
 
+_SAFE_IN_FLIGHT: Final = 64 * 1024
+
+
 class Subject(StrEnum):
     """What kind of work it is; a contender has code for each that it takes part in."""
 
@@ -87,6 +90,14 @@ class Task:
         """The bytes that every message of this work carries; client and server know them."""
         return random.Random(self.work.body).randbytes(self.work.body)
 
+    @property
+    def fills_buffers(self) -> bool:
+        """Whether more is under way than the smallest socket buffers hold.
+
+        A client must then go on reading while it writes, or both sides could wait for each other.
+        """
+        return self.work.outstanding * (self.work.body + 16) > _SAFE_IN_FLIGHT
+
     def to_json(self) -> str:
         """For a command line."""
         return json.dumps(attrs.asdict(self))
@@ -101,7 +112,11 @@ class Task:
 LARGEST_BODY: Final = 65535
 
 WORKS: Final[Sequence[Work]] = (
-    *(Work(Subject.ECHO, body, outstanding) for body in (0, 64, 1024) for outstanding in (1, 64, 512)),
+    *(
+        Work(Subject.ECHO, body, outstanding)
+        for body in (0, 64, 1024)
+        for outstanding in (1, 64, 512)
+    ),
     *(Work(Subject.ECHO, LARGEST_BODY, outstanding) for outstanding in (1, 16)),
     Work(Subject.ONE_WAY, 64),
     Work(Subject.ONE_WAY, LARGEST_BODY),

@@ -31,32 +31,36 @@ def spoken(name: str) -> str:
 
 
 def draw_overview() -> Drawing:
-    picture = Drawing(900, 300, "Two programs, their channel groups, and the channels between them")
-    for left, name, mailbox, channels in ((10, "your client", 30, 150), (600, "your server", 170, 30)):
+    picture = Drawing(750, 300, "Two programs, their channel groups, and the channels between them")
+    for left, name, mailbox, channels in (
+        (5, "your client", 30, 150),
+        (455, "your server", 170, 30),
+    ):
         picture.box(left, 10, 290, 280, fill="paper", radius=12)
         picture.text(left + 20, 36, name, style="bold", anchor="start")
         picture.box(left + 20, 50, 250, 46)
         picture.text(left + 145, 78, "your tasks")
         picture.box(left + 20, 140, 250, 134, stroke="blue")
         picture.text(left + 145, 164, "channel group", tint="blue", style="bold")
-        for dx, verb in ((channels + 55, "post"), (mailbox + 45, "wait_receive")):
-            top, bottom = (left + dx, 98), (left + dx, 138)
+        for x, verb in ((left + channels + 55, "post"), (left + mailbox + 45, "wait_receive")):
+            ends: tuple[Point, Point] = ((x, 98), (x, 138))
             if verb == "post":
-                picture.arrow(top, bottom, tint="orange")
-                picture.text(left + dx + 8, 123, verb, style="mono small", anchor="start", tint="soft")
+                picture.arrow(*ends, tint="orange")
             else:
-                picture.arrow(bottom, top, tint="green")
-                picture.text(left + dx + 8, 123, verb, style="mono small", anchor="start", tint="soft")
+                picture.arrow(*reversed(ends), tint="green")
+            beside: Anchor = "start" if (verb == "post") == (x > left + 145) else "end"
+            away = 8 if beside == "start" else -8
+            picture.text(x + away, 123, verb, style="mono small", anchor=beside, tint="soft")
         picture.box(left + mailbox, 180, 90, 80, fill="paper")
         picture.text(left + mailbox + 45, 224, "mailbox")
     for y, what in ((196, "TCP"), (242, "Unix socket")):
-        picture.line((270, y), (630, y), stroke="ink", thick=2)
-        picture.text(450, y - 8, what, style="small", tint="soft")
-        for left in (160, 630):
+        picture.line((265, y), (485, y), stroke="ink", thick=2)
+        picture.text(375, y - 8, what, style="small", tint="soft", halo=True)
+        for left in (155, 485):
             picture.box(left, y - 16, 110, 32, fill="paper", radius=16)
             picture.text(left + 55, y + 5, "IO channel", style="small")
-    picture.text(450, 120, "messages, whole and in order,", style="small", tint="soft")
-    picture.text(450, 138, "both ways at any time", style="small", tint="soft")
+    for y, text in ((110, "messages, whole"), (127, "and in order,"), (144, "both ways")):
+        picture.text(375, y, text, style="small", tint="soft")
     return picture
 
 
@@ -64,8 +68,8 @@ def draw_overview() -> Drawing:
 
 
 def draw_frame() -> Drawing:
-    picture = Drawing(900, 330, "A message on the wire: sixteen bytes, text headers, body")
-    cell, left, top = 50, 50, 50
+    picture = Drawing(750, 330, "A message on the wire: sixteen bytes, text headers, body")
+    cell, left, top = 45, 15, 40
     for byte in range(17):
         picture.text(left + byte * cell, top - 10, str(byte), tint="soft", style="mono small")
     fields = [
@@ -81,40 +85,40 @@ def draw_frame() -> Drawing:
             picture.text(middle, top + 42, second, style="small")
         x += width * cell
     picture.box(left, top + 72, 16 * cell, 38, radius=0, stroke="ink", fill="paper")
-    picture.text(450, top + 96, "text headers: name:value CR LF, up to 65,535 bytes", style="small")
+    picture.text(375, top + 96, "text headers: name:value CR LF, up to 65,535 bytes", style="small")
     picture.box(left, top + 120, 16 * cell, 38, radius=0, stroke="ink", fill="paper")
-    picture.text(450, top + 144, "body: up to 65,535 bytes", style="small")
+    picture.text(375, top + 144, "body: up to 65,535 bytes", style="small")
 
-    picture.text(left, 256, "the proto byte, highest bit first", anchor="start", tint="soft", style="small")  # fmt: skip
+    heading = "the proto byte, highest bit first"
+    picture.text(left, 256, heading, anchor="start", tint="soft", style="small")
     bits = [(1, "internal B"), (1, "internal A"), (1, "more"), (1, "origin"), (4, "opcode")]
     x = left
     for width, name in bits:
-        picture.box(x, 266, width * 100, 40, radius=0, stroke="blue")
-        picture.text(x + width * 50, 291, name, style="small")
-        x += width * 100
+        picture.box(x, 266, width * 90, 40, radius=0, stroke="blue")
+        picture.text(x + width * 45, 291, name, style="small")
+        x += width * 90
     return picture
 
 
 # ---------------------------------------------------------------------- the life of a channel
 
-_STATE_SIZE: Final = (172, 46)
+_STATE_SIZE: Final = (150, 44)
 _STATE_AT: Final[Mapping[State, Point]] = {  # the middle of each box
-    State.HELLO_AWAITED: (130, 190),
-    State.HELLO_SENT: (430, 60),
-    State.HELLO_THEN_BYE: (800, 60),
-    State.OPEN: (430, 190),
-    State.BYE_SENT: (800, 190),
-    State.BYE_RECEIVED: (430, 320),
-    State.BYE_CROSSED: (800, 320),
-    State.BYE_ANSWERED: (430, 450),
-    State.FINISHING: (800, 450),
-    State.CLOSED: (615, 540),
+    State.HELLO_AWAITED: (85, 190),
+    State.HELLO_SENT: (355, 60),
+    State.HELLO_THEN_BYE: (625, 60),
+    State.OPEN: (355, 190),
+    State.BYE_SENT: (625, 190),
+    State.BYE_RECEIVED: (355, 320),
+    State.BYE_CROSSED: (625, 320),
+    State.BYE_ANSWERED: (355, 450),
+    State.FINISHING: (625, 450),
+    State.CLOSED: (490, 540),
 }
 # Arrows that go around on the left: how far below the middle of the first box they leave it, where
 # they go down, and how far from the middle of the second box they arrive.
 _DETOURS: Final[Mapping[tuple[State, State], tuple[float, float, float]]] = {
-    (State.HELLO_SENT, State.BYE_ANSWERED): (0, 24, 10),
-    (State.OPEN, State.BYE_ANSWERED): (10, 300, -10),
+    (State.OPEN, State.BYE_ANSWERED): (10, 240, 0),
 }
 
 type Arrows = dict[tuple[State, State], list[tuple[str, OpCode]]]
@@ -132,7 +136,7 @@ def transitions() -> Arrows:
 
 
 def draw_states() -> Drawing:
-    picture = Drawing(920, 640, "The states of a channel, and the messages that change them")
+    picture = Drawing(760, 660, "The states of a channel, and the messages that change them")
     width, height = _STATE_SIZE
     arrows = transitions()
     endings = {state for state, following in arrows if following is State.CLOSED}
@@ -153,8 +157,8 @@ def draw_states() -> Drawing:
     picture.text(36, 594, f"{ending} received: CLOSED", anchor="start", style="small")
     for line, text in enumerate(
         (
-            "From every state, too: ByeSignal or a second HelloRequest posted, something received "
-            "that is not allowed, the connection lost: CLOSED.",
+            "From every state, too: ByeSignal or a second HelloRequest posted, something received",
+            "that is not allowed, or the connection lost: CLOSED.",
             "The group or the engine is left in good order: FINISHING.",
         )
     ):
@@ -173,8 +177,7 @@ def _draw_transition(
         below, down, arrive = detour
         edge = x0 - width / 2
         points = [(edge, y0 + below), (down, y0 + below), (down, y1 + arrive), (edge, y1 + arrive)]
-        anchor = "end" if down > x0 - width else "start"
-        label = (down + (-8 if anchor == "end" else 8), 316)
+        label, anchor = (down - 8, (y0 + y1) / 2 - 3), "end"
     elif y0 == y1:
         points = [(x0 + width / 2, y0), (x1 - width / 2, y1)]
         label, anchor = ((x0 + x1) / 2, y0 - 23), "middle"
@@ -215,11 +218,12 @@ def _draw_beginnings_and_ends(picture: Drawing) -> None:
 # ---------------------------------------------------------------------- flows
 
 _LANES: Final[Mapping[tuple[Side, str], float]] = {
-    ("client", "app"): 110, ("client", "engine"): 340,
-    ("server", "engine"): 620, ("server", "app"): 850,
+    ("client", "app"): 80, ("client", "engine"): 295,
+    ("server", "engine"): 475, ("server", "app"): 690,
 }  # fmt: skip
-_LANE_WIDTH: Final = 150
-_ROW: Final = 46
+_ALONE: Final = {"app": 120.0, "engine": 420.0}
+_LANE_WIDTH: Final = 146
+_ROW: Final = 52
 
 
 def _other(side: Side) -> Side:
@@ -227,18 +231,21 @@ def _other(side: Side) -> Side:
 
 
 def draw_flow(flow: Flow) -> Drawing:
-    shift = 0.0 if "client" in flow.sides else _LANES["server", "engine"] - 110
-    width = 960.0 if len(flow.sides) == 2 else 450.0
-    height = 74 + _ROW * len(flow.steps)
-    picture = Drawing(width, height, flow.title)
-    lanes = {key: x - shift for key, x in _LANES.items() if key[0] in flow.sides}
+    lanes: Mapping[tuple[Side, str], float] = _LANES
+    if len(flow.sides) == 1:
+        lanes = {(flow.sides[0], part): x for part, x in _ALONE.items()}
+    rows = [0.0]
+    for step in flow.steps:
+        rows.append(rows[-1] + (1.5 if isinstance(step, Cross) else 1))
+    height = 74 + _ROW * rows[-1]
+    picture = Drawing(770 if len(flow.sides) == 2 else 540, height, flow.title)
     for (side, part), x in lanes.items():
-        picture.line((x, 44), (x, height - 14), dashed=True)
+        picture.line((x, 44), (x, height - 10), dashed=True)
         picture.box(x - _LANE_WIDTH / 2, 10, _LANE_WIDTH, 34, stroke="line")
         name = "application" if part == "app" else "engine"
         picture.text(x, 32, f"{side}'s {name}", style="small bold")
-    for row, step in enumerate(flow.steps):
-        _draw_step(picture, lanes, step, 44 + _ROW * (row + 0.72))
+    for step, row in zip(flow.steps, rows, strict=False):
+        _draw_step(picture, lanes, step, 44 + _ROW * (row + 0.74))
     return picture
 
 
@@ -260,10 +267,9 @@ def _draw_step(
             label(middle, spoken(opcode.name), note)
         case Cross(opcode):
             for side in ("client", "server"):
-                (x0, _), (x1, _), (x2, _), (x3, _) = [(lanes[s, p], y) for s, p in _way(side)]
-                picture.arrow((x0, y - 12), (x1, y - 12), (x2, y + 12), (x3, y + 12), tint="blue")
-            picture.text(middle, y - 16, spoken(opcode.name), style="small bold", halo=True)
-            picture.text(middle, y + 24, spoken(opcode.name), style="small bold", halo=True)
+                (x0, x1, x2, x3) = (lanes[s, p] for s, p in _way(side))
+                picture.arrow((x0, y), (x1, y), (x2, y + 26), (x3, y + 26), tint="blue")
+                label((x0 + x1) / 2, spoken(opcode.name))
         case Post(side, opcode, note):
             app, engine = lanes[side, "app"], lanes[side, "engine"]
             picture.arrow((app, y), (engine, y), tint="blue")
@@ -322,7 +328,7 @@ def modules(storey: list[str]) -> list[Path]:
 
 _STOREYS: Final = {
     "ampe": ("public", "exceptions leave here"),
-    "engine": ("engine", "the only one that knows Trio"),
+    "engine": ("engine", "alone knows Trio"),
     "protocol": ("protocol", "no socket, no clock"),
     "message": ("values", "plain data and patterns"),
 }
@@ -333,22 +339,22 @@ def draw_house() -> Drawing:
     for storey in storeys():
         name, remark = next(text for module, text in _STOREYS.items() if module in storey)
         files = [file.name for file in modules(storey)]
-        rows.append((name, remark, [files[i : i + 5] for i in range(0, len(files), 5)]))
+        rows.append((name, remark, [files[i : i + 4] for i in range(0, len(files), 4)]))
     height = sum(26 + 36 * len(lines) for _, _, lines in rows) + 14 * len(rows) + 6
-    picture = Drawing(940, height, "The four storeys of the source, and the modules in each")
+    picture = Drawing(750, height, "The four storeys of the source, and the modules in each")
     top = 8.0
     for name, remark, lines in rows:
         tall = 26 + 36 * len(lines)
-        picture.box(8, top, 924, tall, fill="paper", radius=10)
-        picture.text(24, top + tall / 2 - 4, name, style="bold", anchor="start", tint="blue")
-        picture.text(24, top + tall / 2 + 14, remark, style="small", anchor="start", tint="soft")
+        picture.box(5, top, 740, tall, fill="paper", radius=10)
+        picture.text(18, top + tall / 2 - 4, name, style="bold", anchor="start", tint="blue")
+        picture.text(18, top + tall / 2 + 14, remark, style="small", anchor="start", tint="soft")
         for line, files in enumerate(lines):
             for column, file in enumerate(files):
-                x, y = 222 + 141 * column, top + 15 + 36 * line
-                picture.box(x, y, 134, 28)
-                picture.text(x + 67, y + 18, file, style="mono small")
+                x, y = 184 + 140 * column, top + 15 + 36 * line
+                picture.box(x, y, 135, 28)
+                picture.text(x + 67.5, y + 18, file, style="mono small")
         if top > 8:
-            picture.arrow((112, top - 15), (112, top - 1), tint="soft")
+            picture.arrow((90, top - 15), (90, top - 1), tint="soft")
         top += tall + 14
     return picture
 
@@ -360,6 +366,18 @@ class Room:
     place: str
     """A function of pytofu, by its full name."""
     what: str
+
+    @property
+    def name(self) -> str:
+        """The function without its module."""
+        *_, owner, function = self.place.split(".")
+        return f"{owner}.{function}" if owner[0].isupper() else function
+
+    @property
+    def file(self) -> str:
+        """The file it is in, below src/pytofu."""
+        module = self.place.removeprefix("pytofu.").removesuffix(f".{self.name}")
+        return module.replace(".", "/") + ".py"
 
 
 SENDING: Final = (
@@ -381,30 +399,25 @@ RECEIVING: Final = (
 
 
 def draw_life() -> Drawing:
-    picture = Drawing(900, 500, "The life of a message, from post to wait_receive")
+    picture = Drawing(750, 520, "The life of a message, from post to wait_receive")
     for left, rooms, numbers, title in (
-        (20, SENDING, (1, 2, 3, 4, 5, 6), "the sender's process"),
-        (500, RECEIVING, (12, 11, 10, 9, 8, 7), "the receiver's process"),
+        (5, SENDING, (1, 2, 3, 4, 5, 6), "the sender's process"),
+        (415, RECEIVING, (12, 11, 10, 9, 8, 7), "the receiver's process"),
     ):
-        picture.text(left + 190, 24, title, style="bold", tint="soft")
+        picture.text(left + 165, 22, title, style="bold", tint="soft")
         for row, (room, number) in enumerate(zip(rooms, numbers, strict=True)):
-            y = 40 + 70 * row
-            _, *module, owner, function = room.place.split(".")
-            if not owner[0].isupper():
-                module.append(owner)
-            name = f"{owner}.{function}" if owner[0].isupper() else function
-            picture.box(left, y, 380, 52)
-            picture.dot(left + 24, y + 26, 13, "blue")
-            picture.text(left + 24, y + 30.5, str(number), style="small bold", tint="paper")
-            picture.text(left + 50, y + 22, name, style="mono bold", anchor="start")
-            picture.text(left + 50, y + 41, room.what, style="small", anchor="start", tint="soft")
-            file = "/".join(module) + ".py"
-            picture.text(left + 370, y + 16, file, style="small", anchor="end", tint="soft")
+            y = 36 + 82 * row
+            picture.box(left, y, 330, 64)
+            picture.dot(left + 24, y + 32, 13, "blue")
+            picture.text(left + 24, y + 36.5, str(number), style="small bold", tint="paper")
+            picture.text(left + 50, y + 20, room.name, style="mono bold", anchor="start")
+            picture.text(left + 50, y + 37, room.what, style="small", anchor="start")
+            picture.text(left + 50, y + 54, room.file, style="small", anchor="start", tint="soft")
             if row:
-                ends: tuple[Point, Point] = ((left + 190, y - 17), (left + 190, y - 1))
-                picture.arrow(*(ends if left == 20 else reversed(ends)), tint="blue")
-    picture.arrow((400, 416), (499, 416), tint="blue", thick=2.2)
-    picture.text(450, 406, "socket", style="small", tint="soft")
+                ends: tuple[Point, Point] = ((left + 165, y - 17), (left + 165, y - 1))
+                picture.arrow(*(ends if number < 7 else reversed(ends)), tint="blue")
+    picture.arrow((335, 478), (414, 478), tint="blue", thick=2.2)
+    picture.text(375, 468, "socket", style="small", tint="soft")
     return picture
 
 

@@ -182,7 +182,7 @@ FLOWS: Final = (
             Carry("client", OpCode.BYE_REQUEST),
             Carry("server", OpCode.SIGNAL, "the server may still send"),
             Carry("server", OpCode.BYE_RESPONSE),
-            Wire("client", "FIN, after everything posted was sent"),
+            Wire("client", "FIN, everything is sent"),
             _closed("client", _SUCCESS),
             _closed("server", _SUCCESS),
         ),

@@ -605,3 +605,56 @@ async def open_raw_pair(
                         OpCode.HELLO_RESPONSE, end.number, message_id
                     )
                     yield RawPair(end, peer)
+
+
+# ---------------------------------------------------------------------- a socket that is full
+
+_CLOG_COUNT: Final = 150
+_CLOG_BODY_LEN: Final = 60_013  # prime, so that no buffer ends where a frame does
+
+
+@attrs.frozen
+class Clog:
+    """Messages that were posted to a peer that does not read: see `clog`."""
+
+    end: End
+    written: int
+    """How many are written completely. The next one is in part."""
+
+    def unsent(self, status: AmpeStatus) -> list[Event]:
+        """The others, as they come back."""
+        return [
+            from_engine(OpCode.SIGNAL, status, self.end.number, _clog_id(i), body=_clog_body(i))
+            for i in range(self.written, _CLOG_COUNT)
+        ]
+
+    def stream(self) -> bytes:
+        """All of them, as bytes on the wire."""
+        return b"".join(
+            frame(OpCode.SIGNAL, _clog_id(i), channel=self.end.number, body=_clog_body(i))
+            for i in range(_CLOG_COUNT)
+        )
+
+
+def _clog_id(i: int) -> int:
+    return 1000 + i
+
+
+def _clog_body(i: int) -> bytes:
+    return i.to_bytes(4) + bytes(_CLOG_BODY_LEN - 4)
+
+
+async def clog(pair: RawPair) -> Clog:
+    """Post more than fits the sockets, to a raw peer that does not read.
+
+    Returns with one message partly written and many not at all.
+    """
+    frame_len = len(frame(0, body=_clog_body(0)))
+    before = pair.app.chnls.statistics().bytes_sent
+    for i in range(_CLOG_COUNT):
+        pair.end.post(OpCode.SIGNAL, _clog_id(i), body=_clog_body(i))
+    assert await pair.app.rest() == []
+    written, part = divmod(pair.app.chnls.statistics().bytes_sent - before, frame_len)
+    assert written < _CLOG_COUNT - 1
+    assert part
+    return Clog(pair.end, written)

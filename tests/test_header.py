@@ -151,15 +151,16 @@ class TestBinaryHeader:
     @given(st.binary(max_size=40))
     @properties
     def test_any_bytes_are_a_header_or_a_named_error(self, data: bytes) -> None:
-        try:
-            header = BinaryHeader.from_bytes(data)
-        except InvalidOpCodeException:
-            assert data[2] & 15 >= 10
-        except InvalidMessageException as error:
-            assert error.error_code is AmpeError.INVALID_MESSAGE
-            assert len(data) < 16
+        if len(data) < HEADER_LEN:
+            error = AmpeError.INVALID_MESSAGE
+        elif data[2] & 15 >= 10:
+            error = AmpeError.INVALID_OP_CODE
         else:
-            assert header.to_bytes() == data[:16]
+            assert BinaryHeader.from_bytes(data).to_bytes() == data[:16]
+            return
+        with pytest.raises(InvalidMessageException) as caught:
+            BinaryHeader.from_bytes(data)
+        assert caught.value.error_code is error
 
     def test_defaults(self) -> None:
         assert BinaryHeader().to_bytes() == bytes(16)

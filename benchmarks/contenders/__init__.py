@@ -51,7 +51,13 @@ _MODULES: Final[Mapping[str, tuple[str, str | None]]] = {
     "uvloop": ("asyncio_streams:UVLOOP", "uvloop"),
     "pyzmq": ("zmq_blocking:CONTENDER", "zmq"),
     "pyzmq-asyncio": ("zmq_asyncio:CONTENDER", "zmq"),
+    "pynng": ("nng_trio:CONTENDER", "pynng"),
+    "websockets": ("websockets_asyncio:CONTENDER", "websockets"),
+    "trio-websocket": ("websockets_trio:CONTENDER", "trio_websocket"),
+    "grpc": ("grpc_asyncio:CONTENDER", "grpc"),
+    "nats": ("nats_asyncio:CONTENDER", "nats"),
 }
+"""Where the contender is, and the package that it needs."""
 
 NAMES: Final = tuple(_MODULES)
 """Every contender, in the order of the tables."""

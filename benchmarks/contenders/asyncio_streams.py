@@ -85,17 +85,15 @@ async def _run(task: Task, port: int) -> Figures:
     return echo_figures(runs)
 
 
-async def _ask(
-    reader: StreamReader, writer: StreamWriter, run: Echoes, outstanding: int
-) -> None:
+async def _ask(reader: StreamReader, writer: StreamWriter, run: Echoes, outstanding: int) -> None:
+    # Without `drain`: what is outstanding bounds the buffer, and whoever waited for it to empty
+    # while the server waits to be read would wait for ever.
     for _ in range(outstanding):
         writer.write(frame(run.next_id(), run.body))
-    await writer.drain()
     while run.outstanding:
         run.answered(*await _read(reader))
         if run.running:
             writer.write(frame(run.next_id(), run.body))
-            await writer.drain()
     writer.close()
 
 

@@ -1,13 +1,17 @@
 """Blocking sockets and a little framing: what Python and the kernel cost at the least."""
 
 import socket
-from collections.abc import Set
+from collections.abc import Callable, Set
+from queue import SimpleQueue
+from threading import Thread
 from typing import Final
 
 from benchmarks.contenders import MESSAGES, Ready
 from benchmarks.frames import ASK, Cutter, frame
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, WrongAnswer, echo_figures
 from benchmarks.work import Subject, Task
+
+type _Send = Callable[[bytes], None]
 
 _RECEIVE: Final = 256 * 1024
 
@@ -34,7 +38,8 @@ class _RawSockets:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if task.work.subject is Subject.ONE_WAY:
                 return _send(sock, OneWay(task))
-            return _ask(sock, Echoes(task), task.work.outstanding)
+            send = _in_a_thread(sock.sendall) if task.fills_buffers else sock.sendall
+            return _ask(sock, Echoes(task), task.work.outstanding, send)
 
 
 def _echo(sock: socket.socket) -> None:
@@ -55,9 +60,9 @@ def _count(sock: socket.socket, tally: Tally) -> None:
                 tally.arrived(message_id, body)
 
 
-def _ask(sock: socket.socket, run: Echoes, outstanding: int) -> Figures:
+def _ask(sock: socket.socket, run: Echoes, outstanding: int, send: _Send) -> Figures:
     cutter = Cutter()
-    sock.sendall(b"".join(frame(run.next_id(), run.body) for _ in range(outstanding)))
+    send(b"".join(frame(run.next_id(), run.body) for _ in range(outstanding)))
     while run.outstanding:
         data = sock.recv(_RECEIVE)
         if not data:
@@ -68,8 +73,20 @@ def _ask(sock: socket.socket, run: Echoes, outstanding: int) -> Figures:
             if run.running:
                 requests.append(frame(run.next_id(), run.body))
         if requests:
-            sock.sendall(b"".join(requests))
+            send(b"".join(requests))
     return echo_figures([run])
+
+
+def _in_a_thread(send: _Send) -> _Send:
+    """A function that has another thread send, so that this one can go on reading."""
+    queue: SimpleQueue[bytes] = SimpleQueue()
+
+    def work() -> None:
+        while True:
+            send(queue.get())
+
+    Thread(target=work, daemon=True).start()
+    return queue.put
 
 
 def _send(sock: socket.socket, run: OneWay) -> Figures:

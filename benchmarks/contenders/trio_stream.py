@@ -1,6 +1,7 @@
 """Trio's SocketStream and a little framing: what pytofu would be if it did nothing."""
 
-from collections.abc import Set
+import math
+from collections.abc import Awaitable, Callable, Set
 from functools import partial
 from typing import Final
 
@@ -10,6 +11,8 @@ from benchmarks.contenders import MESSAGES, Ready
 from benchmarks.frames import ASK, Cutter, frame
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, WrongAnswer, echo_figures
 from benchmarks.work import Subject, Task
+
+type _Send = Callable[[bytes], Awaitable[None]]
 
 _RECEIVE: Final = 256 * 1024
 
@@ -61,13 +64,28 @@ async def _run(task: Task, port: int) -> Figures:
     runs = [Echoes(task, channel) for channel in range(len(streams))]
     async with trio.open_nursery() as nursery:
         for stream, run in zip(streams, runs, strict=True):
-            nursery.start_soon(_ask, stream, run, task.work.outstanding)
+            if task.fills_buffers:
+                nursery.start_soon(_ask_in_two_tasks, stream, run, task.work.outstanding)
+            else:
+                nursery.start_soon(_ask, stream, run, task.work.outstanding, stream.send_all)
     return echo_figures(runs)
 
 
-async def _ask(stream: trio.SocketStream, run: Echoes, outstanding: int) -> None:
+async def _ask_in_two_tasks(stream: trio.SocketStream, run: Echoes, outstanding: int) -> None:
+    sender, receiver = trio.open_memory_channel[bytes](math.inf)
+
+    async def write() -> None:
+        async for data in receiver:
+            await stream.send_all(data)
+
+    async with trio.open_nursery() as nursery, sender:
+        nursery.start_soon(write)
+        await _ask(stream, run, outstanding, sender.send)
+
+
+async def _ask(stream: trio.SocketStream, run: Echoes, outstanding: int, send: _Send) -> None:
     cutter = Cutter()
-    await stream.send_all(b"".join(frame(run.next_id(), run.body) for _ in range(outstanding)))
+    await send(b"".join(frame(run.next_id(), run.body) for _ in range(outstanding)))
     while run.outstanding:
         data = await stream.receive_some(_RECEIVE)
         if not data:
@@ -78,7 +96,7 @@ async def _ask(stream: trio.SocketStream, run: Echoes, outstanding: int) -> None
             if run.running:
                 requests.append(frame(run.next_id(), run.body))
         if requests:
-            await stream.send_all(b"".join(requests))
+            await send(b"".join(requests))
 
 
 async def _send(stream: trio.SocketStream, run: OneWay) -> Figures:

@@ -1,6 +1,6 @@
 """`open_ampe` and `Ampe`: the engine as applications see it (PROTOCOL 2; DESIGN 2)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Literal, overload
@@ -113,7 +113,7 @@ class Ampe:
                 await _abort(group)
 
     @asynccontextmanager
-    async def open_channel_group(self) -> AsyncIterator[ChannelGroup]:
+    async def open_channel_group(self) -> AsyncGenerator[ChannelGroup]:
         """A channel group for the length of an `async with` block.
 
         Leaving the block normally destroys the group in good order, as `destroy` does; leaving it

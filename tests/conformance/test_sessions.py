@@ -195,31 +195,31 @@ async def replay_client(
     """Say to pytofu what the Zig client said.
 
     What the application received, what pytofu sent, and how it ended the connection. As the Zig
-    client did, the socket closes when it has got everything that the Zig server had sent.
+    client did, the socket keeps a ByeSignal back until it has got everything that the Zig server
+    had sent. After an answer that calls for it, it closes its own direction.
     """
     listener = await app.listen(address)
+    frames = frames_of(session.client)
+    farewell = frames.pop() if frames[-1][2] & 15 == OpCode.BYE_SIGNAL else b""
     events: list[Event] = []
-    sent = b""
-    with await RawPeer.connect(listener.client_address) as peer, trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
+    with await RawPeer.connect(listener.client_address) as peer:
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
 
-            async def serving() -> None:
-                events.extend(await serve(app, answer))
+                async def serving() -> None:
+                    events.extend(await serve(app, answer))
 
-            async def receiving() -> None:
-                nonlocal sent
+                async def saying() -> None:
+                    for piece in split(b"".join(frames)):
+                        await peer.send(piece)
+
+                nursery.start_soon(serving)
+                nursery.start_soon(saying)
                 sent = await peer.receive_bytes(len(session.server))
-
-            async def saying() -> None:
-                for piece in split(session.client):
+                for piece in split(farewell):
                     await peer.send(piece)
-
-            nursery.start_soon(serving)
-            async with trio.open_nursery() as both_ways:
-                both_ways.start_soon(receiving)
-                both_ways.start_soon(saying)
-            if session is ECHO5 or session is REJECT_BYE_RESPONSE:
-                peer.fin()
+                if sent and not farewell:
+                    peer.fin()
         more, ending = await peer.ending()
     return events, sent + more, ending
 

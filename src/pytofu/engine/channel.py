@@ -40,13 +40,13 @@ class Channel(ABC):
     )
 
     def __init__(self, group: "Group", message_id: int) -> None:
-        self.group = group
-        self.number = 0  # set when the engine has found one
-        self.message_id = message_id  # of the message that opened the channel
-        self.scope = trio.CancelScope()
+        self.group: Group = group
+        self.number: int = 0  # set when the engine has found one
+        self.message_id: int = message_id  # of the message that opened the channel
+        self.scope: trio.CancelScope = trio.CancelScope()
         self.post_rules: tuple[PostRule, ...]  # what becomes of a posted message, by opcode
-        self.writer = FrameWriter()  # what is queued; a listener's stays empty
-        self.flush_pending = True
+        self.writer: FrameWriter = FrameWriter()  # what is queued; a listener's stays empty
+        self.flush_pending: bool = True
         """Whether what is posted will be flushed without anybody asking for it."""
         self.reason: AmpeStatus | None = None  # why the channel closes, once that is known
         self.undelivered: list[Message] = []  # for the application, in front of the last event

@@ -16,14 +16,14 @@ class Engine:
     """What an `Ampe` stands for."""
 
     def __init__(self, options: Options) -> None:
-        self.options = options
-        self.pool = Pool(options.initial_pool_msgs, options.max_pool_msgs)
+        self.options: Options = options
+        self.pool: Pool = Pool(options.initial_pool_msgs, options.max_pool_msgs)
         self.numbers: ChannelNumbers[Channel] = ChannelNumbers()
         self.groups: set[Group] = set()
-        self.closing = False
-        self.started = trio.Event()
-        self.closed = trio.Event()
-        self.past_traffic = Traffic()
+        self.closing: bool = False
+        self.started: trio.Event = trio.Event()
+        self.closed: trio.Event = trio.Event()
+        self.past_traffic: Traffic = Traffic()
         """Of the groups that have been destroyed."""
         self._stop = trio.Event()
         self._nursery: trio.Nursery | None = None

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import socket
 
     from pytofu.engine.engine import Engine
+    from pytofu.engine.options import Options
+    from pytofu.engine.pool import Pool
 
 _WELCOME_RESPONSE = int(OpCode.WELCOME_RESPONSE)
 _NULL_MESSAGE = Err(AmpeError.NULL_MESSAGE)
@@ -52,16 +54,16 @@ class Group:
     """
 
     def __init__(self, engine: "Engine") -> None:
-        self.engine = engine
-        self.options = engine.options
-        self.pool = engine.pool
+        self.engine: Engine = engine
+        self.options: Options = engine.options
+        self.pool: Pool = engine.pool
         self.mailbox: MailBox[Message] = MailBox()
-        self.traffic = Traffic()
+        self.traffic: Traffic = Traffic()
         self.channels: set[Channel] = set()
         self._open_channels = engine.numbers.open  # of all groups
-        self.closing = False
-        self.closed = trio.Event()
-        self.answer_due = False
+        self.closing: bool = False
+        self.closed: trio.Event = trio.Event()
+        self.answer_due: bool = False
         """Something was received and nothing posted since: the next post may be its answer, for
         which somebody waits, so it is written at once if nothing more is there to be received."""
         self._nursery: trio.Nursery | None = None

@@ -19,7 +19,7 @@ from pytofu.engine.channel import Channel
 from pytofu.header import OpCode
 from pytofu.message import Message
 from pytofu.protocol.framing import RECEIVE_LEN, FrameReader
-from pytofu.protocol.lifecycle import Posting, State, post_rules, receive_rules
+from pytofu.protocol.lifecycle import Posting, PostRule, State, post_rules, receive_rules
 from pytofu.result import OK, Err, Ok, Result
 from pytofu.status import AmpeError, AmpeStatus
 
@@ -87,13 +87,13 @@ class IoChannel(Channel):
         self._received = 0  # messages from the peer
         self._timed_frame = -1  # the number of the message that frame_timeout runs for
         self._spell = 0  # the last spell of a dry pool that the application was told of
-        self.flush_pending = not self._accepted  # connecting ends with a flush
+        self.flush_pending: bool = not self._accepted  # connecting ends with a flush
         self._enter(State.HELLO_AWAITED if self._accepted else State.HELLO_SENT)
 
     def _enter(self, state: State) -> None:
-        self._state = state
+        self._state: State = state
         self._receive_rules = receive_rules(state, self._accepted)
-        self.post_rules = post_rules(state)
+        self.post_rules: tuple[PostRule, ...] = post_rules(state)
 
     # ------------------------------------------------------------------ posting
 
@@ -287,12 +287,14 @@ class IoChannel(Channel):
     def _advance(self, state: State, message: Message) -> None:
         """Enter the state behind a message from the peer."""
         if self._state is State.HELLO_AWAITED:
-            self.message_id = message.message_id
+            self.message_id: int = message.message_id
             self.scope.deadline = math.inf
         elif state is State.CLOSED:
             agreed = message.opcode is OpCode.BYE_RESPONSE
             self._reset = False
-            self.reason = AmpeStatus.SUCCESS if agreed else AmpeStatus.PEER_DISCONNECTED
+            self.reason: AmpeStatus | None = (
+                AmpeStatus.SUCCESS if agreed else AmpeStatus.PEER_DISCONNECTED
+            )
         self._enter(state)
 
     async def _deliver_as_pool_allows(self) -> None:

@@ -18,13 +18,13 @@ class Pool:
     __slots__ = ("_dry", "_readers", "_strained", "free", "initial", "maximum", "spell")
 
     def __init__(self, initial: int, maximum: int) -> None:
-        self.initial = initial
-        self.maximum = max(initial, maximum)
-        self.free = initial
+        self.initial: int = initial
+        self.maximum: int = max(initial, maximum)
+        self.free: int = initial
         self._readers = trio.lowlevel.ParkingLot()
         self._dry = False  # within a spell
         self._strained = False  # within a spell, or with readers still waiting behind it
-        self.spell = 0
+        self.spell: int = 0
         """How often the pool has run dry, having been half full in between."""
 
     def get(self, strategy: AllocationStrategy) -> Message | None:

@@ -101,7 +101,7 @@ class FrameReader:
         if not self._data:
             return messages, None
         data, pos, end = self._data, self._pos, len(self._data)
-        new_state: State | None = None
+        proto: int
         while end - pos >= HEADER_LEN:
             _, proto, _, message_id, text_len, body_len = _unpack_header(data, pos)
             rule = rules[proto]
@@ -130,9 +130,8 @@ class FrameReader:
             )
             pos = stop
             if rule is not None:
-                new_state = rule
                 self._pos = pos
-                return messages, new_state
+                return messages, rule
         else:
             self._needed = HEADER_LEN
         if pos < end:

@@ -1,8 +1,11 @@
-"""The works, for contenders that send and receive whole messages on asyncio."""
+"""The works, for contenders that send and receive whole messages, on asyncio or on Trio."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Never
+from typing import Final, Never, Protocol
+
+import attrs
+import trio
 
 from benchmarks.frames import ASK, pack, unpack
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, echo_figures
@@ -10,6 +13,41 @@ from benchmarks.work import Subject, Task
 
 type Send = Callable[[bytes], Awaitable[object]]
 type Receive = Callable[[], Awaitable[bytes]]
+type _Function = Callable[[], Awaitable[None]]
+
+
+class _Semaphore(Protocol):
+    async def acquire(self) -> object: ...
+    def release(self) -> None: ...
+
+
+@attrs.frozen
+class Loop:
+    """What differs between asyncio and Trio."""
+
+    semaphore: Callable[[int], _Semaphore]
+    both: Callable[[_Function, _Function], Awaitable[None]]
+    """Runs two functions in two tasks."""
+
+
+async def _asyncio_both(one: _Function, other: _Function) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_as_coroutine(one))
+        await other()
+
+
+async def _as_coroutine(function: _Function) -> None:
+    await function()
+
+
+async def _trio_both(one: _Function, other: _Function) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one)
+        await other()
+
+
+ASYNCIO: Final = Loop(asyncio.Semaphore, _asyncio_both)
+TRIO: Final = Loop(trio.Semaphore, _trio_both)
 
 
 async def serve(task: Task, send: Send, receive: Receive) -> Never:
@@ -29,13 +67,13 @@ async def _count(tally: Tally, send: Send, receive: Receive) -> Never:
             tally.arrived(message_id, body)
 
 
-async def work(task: Task, send: Send, receive: Receive) -> Figures:
+async def work(task: Task, loop: Loop, send: Send, receive: Receive) -> Figures:
     """The client's side of one connection."""
     if task.work.subject is Subject.ONE_WAY:
         return await _send(OneWay(task), send, receive)
     run = Echoes(task)
     if task.fills_buffers:
-        await _ask_in_two_tasks(run, task.work.outstanding, send, receive)
+        await _ask_in_two_tasks(run, loop, task.work.outstanding, send, receive)
     else:
         await _ask(run, task.work.outstanding, send, receive)
     return echo_figures([run])
@@ -51,20 +89,23 @@ async def _ask(run: Echoes, outstanding: int, send: Send, receive: Receive) -> N
 
 
 async def _ask_in_two_tasks(
-    run: Echoes, outstanding: int, send: Send, receive: Receive
+    run: Echoes, loop: Loop, outstanding: int, send: Send, receive: Receive
 ) -> None:
-    permits = asyncio.Semaphore(outstanding)
+    permits = loop.semaphore(outstanding)
 
     async def ask() -> None:
-        while run.running:
+        while True:
             await permits.acquire()
+            if not run.running:
+                return
             await send(pack(run.next_id(), run.body))
 
-    async with asyncio.TaskGroup() as group:
-        asking = group.create_task(ask())
-        while not asking.done() or run.outstanding:
+    async def hear() -> None:
+        while run.running or run.outstanding:
             run.answered(*unpack(await receive()))
             permits.release()
+
+    await loop.both(ask, hear)
 
 
 async def _send(run: OneWay, send: Send, receive: Receive) -> Figures:

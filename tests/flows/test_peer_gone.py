@@ -1,0 +1,241 @@
+"""Peers that close, reset, half-close or die (PROTOCOL 4)."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import trio
+
+from pytofu import AmpeStatus, OpCode
+from tests.support import (
+    FIN,
+    HELLO_HEADERS,
+    RawListener,
+    RawPeer,
+    ServerAddress,
+    Side,
+    address_headers,
+    clog,
+    closed,
+    frame,
+    from_app,
+    hello,
+    open_app,
+    open_raw_pair,
+)
+
+
+async def test_fin_behind_whole_messages(address: ServerAddress, side: Side) -> None:
+    async with open_raw_pair(side, address) as pair:
+        await pair.peer.send(b"".join(frame(OpCode.REQUEST, i) for i in range(100, 200)))
+        pair.peer.close()
+        assert await pair.end.events_until_closed() == [
+            *(from_app(OpCode.REQUEST, pair.end.number, i) for i in range(100, 200)),
+            pair.end.closed(AmpeStatus.PEER_DISCONNECTED),
+        ]
+        assert await pair.app.rest() == []
+
+
+async def test_half_close_is_answered_by_a_close(address: ServerAddress, side: Side) -> None:
+    async with open_raw_pair(side, address) as pair:
+        pair.end.post(OpCode.SIGNAL, 8)
+        assert (await pair.peer.receive_frame()).opcode is OpCode.SIGNAL
+        await pair.peer.send(frame(OpCode.REQUEST, 9))
+        pair.peer.fin()
+        assert await pair.end.events_until_closed() == [
+            from_app(OpCode.REQUEST, pair.end.number, 9),
+            pair.end.closed(AmpeStatus.PEER_DISCONNECTED),
+        ]
+        assert await pair.peer.ending() == (b"", FIN)
+
+
+async def test_reset_behind_whole_messages(side: Side, address: ServerAddress) -> None:
+    """Over UDS a reset is the close of a socket with something unread in it."""
+    async with open_raw_pair(side, address) as pair:
+        await pair.peer.send(frame(OpCode.REQUEST, 8) + frame(OpCode.REQUEST, 9))
+        assert await pair.app.events(2) == [
+            from_app(OpCode.REQUEST, pair.end.number, 8),
+            from_app(OpCode.REQUEST, pair.end.number, 9),
+        ]
+        pair.end.post(OpCode.SIGNAL, 10)
+        assert await pair.app.rest() == []  # it is written, and not read by the peer
+        pair.peer.reset()
+        assert await pair.end.events_until_closed() == [
+            pair.end.closed(AmpeStatus.COMMUNICATION_FAILED)
+        ]
+        assert await pair.app.rest() == []
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_frame_cut_at_every_offset_is_dropped(
+    address: ServerAddress, side: Side, reset: bool
+) -> None:
+    whole = frame(OpCode.REQUEST, 8, body=b"whole")
+    cut = frame(OpCode.REQUEST, 9, text=b"a:b\r\n", body=b"body")
+    for length in range(len(cut)):
+        if isinstance(reset, bool) and length and os.path.exists(getattr(address, "path", "")):
+            os.unlink(getattr(address, "path", ""))
+        async with open_raw_pair(side, address) as pair:
+            await pair.peer.send(whole + cut[:length])
+            expected = from_app(OpCode.REQUEST, pair.end.number, 8, body=b"whole")
+            assert await pair.app.event() == expected
+            if reset:
+                pair.end.post(OpCode.SIGNAL, 10)
+                assert await pair.app.rest() == []
+                pair.peer.reset()
+                reason = AmpeStatus.COMMUNICATION_FAILED
+            else:
+                pair.peer.close()
+                reason = AmpeStatus.PEER_DISCONNECTED
+            assert await pair.end.events_until_closed() == [pair.end.closed(reason)]
+
+
+async def test_a_hello_cut_at_every_offset(address: ServerAddress) -> None:
+    whole = hello(5, body=b"abc")
+    async with open_app() as app:
+        listener = await app.listen(address)
+        for length in range(len(whole)):
+            with await RawPeer.connect(listener.client_address) as peer:
+                await peer.send(whole[:length])
+            event = await app.event()
+            assert event == closed(event.channel, 0, AmpeStatus.PEER_DISCONNECTED)
+        assert await app.rest() == []
+        with await RawPeer.connect(listener.client_address) as peer:
+            await peer.send(whole)
+            event = await app.event()
+            assert event == from_app(
+                OpCode.HELLO_REQUEST, event.channel, 5, headers=HELLO_HEADERS, body=b"abc"
+            )
+
+
+async def test_the_answer_to_a_hello_cut_at_every_offset(address: ServerAddress) -> None:
+    whole = frame(OpCode.HELLO_RESPONSE, 5, body=b"abc")
+    with RawListener(address) as listener:
+        async with open_app() as app:
+            for length in range(len(whole)):
+                end = app.connect(listener.client_address, 5)
+                with await listener.accept() as peer:
+                    await peer.receive_frame()
+                    await peer.send(whole[:length])
+                assert await end.events_until_closed() == [end.closed(AmpeStatus.PEER_DISCONNECTED)]
+            assert await app.rest() == []
+
+
+async def test_unsent_messages_come_back_after_a_fin(address: ServerAddress, side: Side) -> None:
+    """In order, the one that was partly written whole, behind what the peer still sent."""
+    async with open_raw_pair(side, address, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        await pair.peer.send(frame(OpCode.REQUEST, 8))
+        pair.peer.fin()
+        assert await pair.end.events_until_closed() == [
+            from_app(OpCode.REQUEST, pair.end.number, 8),
+            *clogged.unsent(AmpeStatus.CHANNEL_CLOSED),
+            pair.end.closed(AmpeStatus.PEER_DISCONNECTED),
+        ]
+        received, ending = await pair.peer.ending()
+        assert ending == FIN
+        stream = clogged.stream()
+        assert stream.startswith(received)
+        assert len(received) // len(stream) == clogged.written // len(stream)
+
+
+async def test_unsent_messages_come_back_after_a_reset(address: ServerAddress, side: Side) -> None:
+    async with open_raw_pair(side, address, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        await pair.peer.send(frame(OpCode.REQUEST, 8))
+        assert await pair.app.event() == from_app(OpCode.REQUEST, pair.end.number, 8)
+        pair.peer.reset()
+        assert await pair.end.events_until_closed() == [
+            *clogged.unsent(AmpeStatus.COMMUNICATION_FAILED),
+            pair.end.closed(AmpeStatus.COMMUNICATION_FAILED),
+        ]
+
+
+async def test_posts_that_find_the_peer_gone(address: ServerAddress, side: Side) -> None:
+    """Posted after the peer has closed and before the engine has noticed."""
+    async with open_raw_pair(side, address) as pair:
+        pair.peer.close()
+        pair.end.post(OpCode.REQUEST, 8, body=b"abc")
+        pair.end.post(OpCode.REQUEST, 9)
+        events = await pair.end.events_until_closed()
+        assert events[-1] == pair.end.closed(AmpeStatus.PEER_DISCONNECTED)
+        # Over TCP the system takes them, and only then finds out.
+        returned = [(event.opcode, event.status, event.message_id) for event in events[:-1]]
+        status = AmpeStatus.CHANNEL_CLOSED
+        assert returned in ([], [(OpCode.REQUEST, status, 8), (OpCode.REQUEST, status, 9)])
+
+
+async def test_the_peer_closes_before_the_hello_is_answered(address: ServerAddress) -> None:
+    with RawListener(address) as listener:
+        async with open_app() as app:
+            end = app.connect(listener.client_address)
+            with await listener.accept() as peer:
+                await peer.receive_frame()
+            assert await end.events_until_closed() == [end.closed(AmpeStatus.PEER_DISCONNECTED)]
+
+
+async def test_the_peer_closes_without_reading_the_hello(address: ServerAddress) -> None:
+    with RawListener(address) as listener:
+        async with open_app() as app:
+            end = app.connect(listener.client_address)
+            with await listener.accept():
+                assert await app.rest() == []  # the hello is on its way
+            assert await end.events_until_closed() == [end.closed(AmpeStatus.COMMUNICATION_FAILED)]
+
+
+@pytest.mark.parametrize("cause", ["close", "reset"])
+async def test_a_connection_that_is_gone_before_its_hello(
+    address: ServerAddress, cause: str
+) -> None:
+    async with open_app() as app:
+        listener = await app.listen(address)
+        peer = await RawPeer.connect(listener.client_address)
+        if cause == "reset":
+            peer.reset()
+        else:
+            peer.close()
+        event = await app.event()
+        assert event.reason is not None
+        assert event == closed(event.channel, 0, event.reason)
+        assert event.reason in (AmpeStatus.PEER_DISCONNECTED, AmpeStatus.COMMUNICATION_FAILED)
+        with await RawPeer.connect(listener.client_address) as other:
+            await other.send(hello(5))
+            assert (await app.event()).opcode is OpCode.HELLO_REQUEST
+
+
+_VICTIM = """
+import sys, trio
+from pytofu import *
+async def main():
+    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+        with borrowed_message(ampe) as holder:
+            holder.value.opcode = OpCode.HELLO_REQUEST
+            holder.value.text_headers.append("~connect_to", sys.argv[1])
+            chnls.post(holder)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+async def test_the_peers_process_is_killed(address: ServerAddress) -> None:
+    async with open_app() as app:
+        listener = await app.listen(address)
+        ((_, where),) = address_headers(listener.client_address)
+        process = await trio.lowlevel.open_process([sys.executable, "-c", _VICTIM, where])
+        try:
+            hello_request = await app.event()
+        finally:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        assert hello_request.opcode is OpCode.HELLO_REQUEST
+        number, message_id = hello_request.channel, hello_request.message_id
+        assert await app.events_until_closed(number) == [
+            closed(number, message_id, AmpeStatus.PEER_DISCONNECTED)
+        ]
+
+
+def test_a_killed_process_is_what_the_test_above_makes() -> None:
+    done = subprocess.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], check=False)
+    assert done.returncode == -signal.SIGKILL
