@@ -443,6 +443,8 @@ class RawPeer:
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.sock = sock
         self._buffer = b""
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent is there
 
     @classmethod
     async def connect(cls, address: ClientAddress, *, receive_buffer: int | None = None) -> Self:
@@ -620,6 +622,7 @@ class Clog:
     end: End
     written: int
     """How many are written completely. The next one is in part."""
+    bytes_written: int
 
     def unsent(self, status: AmpeStatus) -> list[Event]:
         """The others, as they come back."""
@@ -654,7 +657,8 @@ async def clog(pair: RawPair) -> Clog:
     for i in range(_CLOG_COUNT):
         pair.end.post(OpCode.SIGNAL, _clog_id(i), body=_clog_body(i))
     assert await pair.app.rest() == []
-    written, part = divmod(pair.app.chnls.statistics().bytes_sent - before, frame_len)
+    bytes_written = pair.app.chnls.statistics().bytes_sent - before
+    written, part = divmod(bytes_written, frame_len)
     assert written < _CLOG_COUNT - 1
     assert part
-    return Clog(pair.end, written)
+    return Clog(pair.end, written, bytes_written)

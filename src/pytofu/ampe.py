@@ -63,6 +63,7 @@ class Ampe:
     ) -> Message: ...
     @overload
     def get(self, strategy: AllocationStrategy) -> Message | None: ...
+    @trio.lowlevel.enable_ki_protection
     def get(self, strategy: AllocationStrategy = AllocationStrategy.ALWAYS) -> Message | None:
         """A message: from the pool or, with ALWAYS, a new one when the pool is empty.
 
@@ -75,6 +76,7 @@ class Ampe:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
         return engine.pool.get(strategy)
 
+    @trio.lowlevel.enable_ki_protection
     def put(self, holder: Holder[Message]) -> None:
         """Put a message back to the pool and empty the holder; an empty holder is left alone.
 
@@ -86,6 +88,7 @@ class Ampe:
             self._engine.put(message)
 
     @public_api
+    @trio.lowlevel.enable_ki_protection
     def create(self) -> Result[ChannelGroup, AmpeError]:
         """A new channel group, to be destroyed by `destroy` or by leaving the engine.
 
@@ -97,6 +100,7 @@ class Ampe:
             case Err() as err:
                 return err
 
+    @trio.lowlevel.enable_ki_protection
     async def destroy(self, chnls: ChannelGroup) -> None:
         """Close every channel of the group in good order: send what was posted, then close.
 
@@ -113,6 +117,7 @@ class Ampe:
                 await _abort(group)
 
     @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
     async def open_channel_group(self) -> AsyncGenerator[ChannelGroup]:
         """A channel group for the length of an `async with` block.
 
@@ -167,6 +172,7 @@ class open_ampe:  # reads as the function that it is for its users
         self._engine = Engine(options or Options())
         self._manager = trio.open_nursery()
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Ampe:
         nursery = await self._manager.__aenter__()
         nursery.start_soon(self._engine.run)
@@ -174,6 +180,7 @@ class open_ampe:  # reads as the function that it is for its users
             await self._engine.started.wait()
         return Ampe(self._engine)
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,

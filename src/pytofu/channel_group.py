@@ -54,6 +54,7 @@ class ChannelGroup:
         self._group = group
         self._turn = 0
 
+    @trio.lowlevel.enable_ki_protection
     def post(self, holder: Holder[Message]) -> BinaryHeader:
         """Send a message, or open a channel with it; never waits.
 
@@ -78,6 +79,7 @@ class ChannelGroup:
         assert message is not None
         return message._header
 
+    @trio.lowlevel.enable_ki_protection
     async def send(self, holder: Holder[Message]) -> BinaryHeader:
         """`post` for senders that must not run ahead of the peer.
 
@@ -86,13 +88,16 @@ class ChannelGroup:
         message is still in the holder.
         """
         await self._take_turn()
-        await self._group.wait_for_room(holder.value)
+        message = holder.value
+        if message is not None and self._group.is_full(message):
+            await self._group.wait_for_room(message)
         return self.post(holder)
 
     @overload
     async def wait_receive(self, timeout_ns: None = None) -> Message: ...
     @overload
     async def wait_receive(self, timeout_ns: int | None) -> Message | None: ...
+    @trio.lowlevel.enable_ki_protection
     async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
         """The next message from any channel, in the order of arrival; None when time is up.
 
@@ -128,6 +133,7 @@ class ChannelGroup:
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
 
+    @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> Message | None:
         """The next message if one has arrived, else None.
 
@@ -141,6 +147,7 @@ class ChannelGroup:
         return message
 
     @public_api
+    @trio.lowlevel.enable_ki_protection
     def update_receiver(self, holder: Holder[Message]) -> Result[None, AmpeError]:
         """Put something into the group's own mailbox, to be received like everything else.
 
@@ -191,6 +198,7 @@ class _Received:
     def __aiter__(self) -> Self:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> Holder[Message]:
         message = self._holder.take()
         if message is not None:

@@ -211,11 +211,10 @@ class BinaryHeader:
         Reading an opcode of 10-15 raises `AmpeException` (INVALID_OP_CODE); `from_bytes` never
         makes such a header.
         """
-        match ProtoFields.from_byte(self.proto_byte):
-            case Ok(fields):
-                return fields
-            case Err(error):
-                raise AmpeException.from_error(error)
+        result = ProtoFields.from_byte(self.proto_byte)
+        if isinstance(result, Err):
+            raise AmpeException.from_error(result.error)
+        return result.value
 
     @proto.setter
     def proto(self, fields: ProtoFields) -> None:

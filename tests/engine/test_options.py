@@ -30,6 +30,6 @@ def test_options_are_immutable_values_with_names() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         options.close_timeout = 2  # type: ignore[misc]
     with pytest.raises(TypeError):
-        Options(1024)  # type: ignore[misc]
+        Options(1024)  # type: ignore[call-arg]
     assert attrs.evolve(options, close_timeout=5.0) == Options()
     assert len({options, Options(close_timeout=1)}) == 1

@@ -58,6 +58,8 @@ async def test_nothing_goes_over_the_wire(address: ServerAddress, side: Side) ->
 async def test_unsent_messages_come_back_in_order(address: ServerAddress, side: Side) -> None:
     """They are posted, and the abort too, before the engine has a chance to send anything."""
     async with open_raw_pair(side, address) as pair:
+        pair.end.post(OpCode.SIGNAL, 9)  # as the answer to the last one received it goes at once
+        assert (await pair.peer.receive_frame()).opcode is OpCode.SIGNAL
         pair.app.post(
             OpCode.REQUEST, pair.end.number, 10, headers=(("a", "b"),), body=b"first", more=True
         )

@@ -35,7 +35,7 @@ CLOSED         | -       -        -      -            -             -           
 _POST_GRID: Final = """
                | Request Response Signal HelloRequest HelloResponse ByeRequest     ByeResponse  ByeSignal WelcomeRequest
 HELLO_AWAITED  | hold    hold     hold   deny         hold          hold           hold         abort     refuse
-HELLO_SENT     | =       =        =      deny         =             HELLO_THEN_BYE BYE_ANSWERED abort     refuse
+HELLO_SENT     | =       =        =      deny         =             HELLO_THEN_BYE hold         abort     refuse
 HELLO_THEN_BYE | hold    hold     hold   deny         hold          hold           hold         abort     refuse
 OPEN           | =       =        =      deny         =             BYE_SENT       BYE_ANSWERED abort     refuse
 BYE_SENT       | hold    hold     hold   deny         hold          hold           hold         abort     refuse

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytofu.header import BinaryHeader, OpCode, OriginFlag, ProtoFields
 from pytofu.message import Message
-from pytofu.protocol.framing import BLOCK_LEN, FrameReader, FrameWriter
+from pytofu.protocol.framing import BLOCK_LEN, BURST, RECEIVE_LEN, FrameReader, FrameWriter
 from pytofu.protocol.lifecycle import Rule, State, receive_rules
 from pytofu.result import OK
 from pytofu.status import AmpeError, AmpeStatus
@@ -142,6 +142,7 @@ def run(
                 return Outcome(messages, reader.violation, state, partial=False)
             elif not reader.has_unread():
                 break
+        assert 1 <= reader.wanted <= 131_086
     return Outcome(messages, None, state, reader.partial)
 
 
@@ -257,6 +258,23 @@ class TestFrameReader:
         assert reader.has_unread()
         (message,) = read_all(reader)
         assert message.payload == PATTERN[:LARGEST]
+
+    @pytest.mark.parametrize("before", [b"", frame(OpCode.REQUEST, 1, body=PATTERN[:30_000])])
+    @pytest.mark.parametrize("body", [0, 100, 40_000, LARGEST])
+    @pytest.mark.parametrize("text", [0, LARGEST])
+    def test_wanted_never_reaches_into_the_frame_behind_a_large_one(
+        self, before: bytes, text: int, body: int
+    ) -> None:
+        data = frame(OpCode.REQUEST, 2, text=PATTERN[:text], body=PATTERN[:body])
+        for begun in sorted({0, 1, 15, min(16, len(data) - 1), len(data) - 1}):
+            reader = FrameReader()
+            reader.feed(before + data[:begun])
+            assert len(read_all(reader)) == bool(before)
+            assert reader.partial == bool(begun)
+            if begun >= 16 and len(data) >= 40_000:
+                assert reader.wanted == len(data) - begun
+            else:
+                assert reader.wanted == RECEIVE_LEN
 
     def test_a_limit_stops_before_the_next_whole_message(self) -> None:
         reader = FrameReader()
@@ -469,7 +487,7 @@ def check_unsent(todo: Sequence[Push | Write]) -> None:
     assert b"".join(frames).startswith(written)
     ends = itertools.accumulate(map(len, frames))
     expected = [message for message, end in zip(pushed, ends, strict=True) if end > len(written)]
-    assert completed <= len(pushed) - len(expected)
+    assert completed == len(pushed) - len(expected)
 
     unsent = writer.unsent()
     assert list(map(on_the_wire, unsent)) == list(map(on_the_wire, expected))
@@ -552,9 +570,8 @@ class TestFrameWriter:
         for number in range(1, 11):
             writer.push(message_of(OpCode.REQUEST, number, body=b"x"))
         assert len(writer.block()) == writer.size == 170
-        assert writer.wrote(169) == 0
-        assert bytes(writer.block()) == b"x"
-        assert writer.wrote(1) == 10
+        assert [writer.wrote(length) for length in (16, 1, 33, 1, 17 * 7)] == [0, 1, 1, 1, 7]
+        assert writer.size == 0
 
     def test_what_is_pushed_while_a_block_is_written_comes_behind_it(self) -> None:
         writer = FrameWriter()
@@ -578,6 +595,18 @@ class TestFrameWriter:
             writer.wrote(lengths[-1])
         assert sum(lengths) == 20 * (16 + LARGEST)
         assert max(lengths) < BLOCK_LEN + 131_086
+
+    def test_push_says_when_it_is_time_to_write(self) -> None:
+        writer = FrameWriter()
+        small, large = (
+            message_of(OpCode.REQUEST, 1),
+            message_of(OpCode.REQUEST, 1, body=PATTERN[:LARGEST]),
+        )
+        said = [writer.push(small) for _ in range(2 * BURST)]
+        assert said == [False] * (BURST - 1) + [True] + [False] * BURST
+        writer.block()
+        assert [writer.push(small) for _ in range(BURST)] == said[:BURST]
+        assert [writer.push(large) for _ in range(3)] == [True, True, True]
 
     def test_origin_and_status_are_never_sent(self) -> None:
         message = message_of(OpCode.REQUEST, 1)

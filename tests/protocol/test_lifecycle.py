@@ -178,6 +178,8 @@ class History:
             return False
         if self.over or self.answered or (self.accepted and not self.greeted):
             return False
+        if opcode is OpCode.BYE_RESPONSE and not self.greeted:  # there is nothing to answer yet
+            return False
         if "we" in self.bye_requests:  # nothing follows a ByeRequest but the answer to a crossing
             return opcode is OpCode.BYE_RESPONSE and "they" in self.bye_requests
         return True

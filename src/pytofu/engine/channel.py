@@ -59,8 +59,7 @@ class Channel(ABC):
                 await trio.lowlevel.checkpoint_if_cancelled()  # aborted before it had begun
                 await self.live()
         except Exception:
-            log.exception("channel %d: closed by a defect in pytofu", self.number)
-            self.close_because(AmpeStatus.PROCESSING_FAILED)
+            self.abort_for_defect()
         finally:
             self.finish()
 
@@ -96,6 +95,11 @@ class Channel(ABC):
         self.close_because(reason)
         self.scope.cancel()
 
+    def abort_for_defect(self) -> None:
+        """Close at once, because of the exception being handled, which only a defect can cause."""
+        log.exception("channel %d: closed by a defect in pytofu", self.number)
+        self.abort(AmpeStatus.PROCESSING_FAILED)
+
     def close_because(self, reason: AmpeStatus) -> None:
         """Note why the channel closes; the first reason stays."""
         if self.reason is None:
@@ -103,15 +107,14 @@ class Channel(ABC):
 
     def finish(self) -> None:
         """Close the socket, hand back what was not sent, report the end, free the number."""
-        self.close_socket()
-        events = [
-            *self.undelivered,
-            *self.unsent(),
-            self.signal(
-                AmpeStatus.CHANNEL_CLOSED,
-                AmpeStatus.CHANNEL_CLOSED if self.reason is None else self.reason,
-            ),
-        ]
+        events = self.undelivered
+        try:
+            self.close_socket()
+            events.extend(self.unsent())
+        except Exception:
+            self.abort_for_defect()
+        reason = AmpeStatus.CHANNEL_CLOSED if self.reason is None else self.reason
+        events.append(self.signal(AmpeStatus.CHANNEL_CLOSED, reason))
         self.group.deliver(events)
         self.group.remove(self)
 

@@ -57,6 +57,7 @@ class Group:
         self.engine: Engine = engine
         self.options: Options = engine.options
         self.pool: Pool = engine.pool
+        self._high_water = engine.options.high_water
         self.mailbox: MailBox[Message] = MailBox()
         self.traffic: Traffic = Traffic()
         self.channels: set[Channel] = set()
@@ -120,8 +121,7 @@ class Group:
         try:
             channel.flush()
         except Exception:
-            log.exception("channel %d: closed by a defect in pytofu", channel.number)
-            channel.abort(AmpeStatus.PROCESSING_FAILED)
+            channel.abort_for_defect()
 
     # ------------------------------------------------------------------ posting
 
@@ -212,12 +212,16 @@ class Group:
             case Err() as err:
                 return err
 
-    async def wait_for_room(self, message: Message | None) -> None:
-        """Wait while the message's channel has more queued than the high-water mark."""
-        if message is not None:
-            channel = self._open_channels.get(message.channel_number)
-            if isinstance(channel, IoChannel) and channel.group is self:
-                await channel.wait_for_room()
+    def is_full(self, message: Message) -> bool:
+        """Whether the message's channel has more queued than the high-water mark."""
+        channel = self._open_channels.get(message.channel_number)
+        return channel is not None and channel.writer.size > self._high_water
+
+    async def wait_for_room(self, message: Message) -> None:
+        """Wait while `is_full`."""
+        channel = self._open_channels.get(message.channel_number)
+        if isinstance(channel, IoChannel) and channel.group is self:
+            await channel.wait_for_room()
 
     # ------------------------------------------------------------------ for the channels
 

@@ -274,7 +274,7 @@ class IoChannel(Channel):
     def _connection_ended(self, error: OSError | None) -> None:
         """The peer closed the connection, or it broke.
 
-        EPIPE comes only after the peer has closed in good order: then it is no failure.
+        Reading gives EPIPE only after the peer has closed in good order: then it is no failure.
         """
         if self._state is State.BYE_ANSWERED:
             self.close_because(AmpeStatus.SUCCESS)
@@ -334,7 +334,7 @@ class IoChannel(Channel):
 
         Does nothing before the connection is made, and while that task is at work.
         """
-        if self._sock is None or self._drained is not None or self._write_failed:
+        if self._sock is None or self._drained is not None or self._state is State.CLOSED:
             return
         self.flush_pending = False
         if not self._write(self._sock):
@@ -346,7 +346,7 @@ class IoChannel(Channel):
         """Write until the queue is empty or the connection broken; False if the socket is full."""
         writer = self.writer
         traffic = self.group.traffic
-        while writer.size:
+        while writer.size and not self._write_failed and self._state is not State.CLOSED:
             block = writer.block()
             try:
                 written = sock.send(block)
@@ -354,7 +354,8 @@ class IoChannel(Channel):
                 return False
             except OSError as error:
                 self._write_failed = True
-                self._connection_ended(error)
+                if not isinstance(error, BrokenPipeError):  # of which the reader knows more
+                    self._connection_ended(error)
                 # What the peer sent before is still delivered; this makes sure the reader wakes.
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
@@ -376,6 +377,8 @@ class IoChannel(Channel):
                 await trio.lowlevel.wait_writable(sock)
         except trio.ClosedResourceError:
             pass  # the channel has closed; what is left comes back from there
+        except Exception:
+            self.abort_for_defect()
         finally:
             self._drained = None
             self.flush_pending = False

@@ -84,13 +84,15 @@ class MailBox[T]:
 
     async def _wait(self) -> Result[T, MailBoxStatus]:
         while not self._items:
+            if self._closed:
+                return Err(MailBoxStatus.CLOSED)
             if self._interrupted:
                 self._interrupted = False
                 return Err(MailBoxStatus.INTERRUPTED)
             self._waiting += 1
             try:
                 await self._bell.receive()
-            except (trio.EndOfChannel, trio.ClosedResourceError):
+            except trio.EndOfChannel:
                 return Err(MailBoxStatus.CLOSED)
             finally:
                 self._waiting -= 1

@@ -83,7 +83,8 @@ def prepare(sock: socket.socket) -> None:
     """Make a connected socket ready for an IO channel: non-blocking, TCP_NODELAY."""
     sock.setblocking(False)
     if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # on some systems, when it was reset meanwhile
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 @attrs.frozen
@@ -101,7 +102,7 @@ class Listening:
             trio.lowlevel.notify_closing(self.sock)
             self.sock.close()
         if isinstance(self.address, UDSServerAddress):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # a file that cannot be removed stays
                 if _file_id(self.address.path) == self.file:
                     os.unlink(self.address.path)
 

@@ -1,0 +1,183 @@
+"""Peers that are silent, or too slow (PROTOCOL 4 and 5)."""
+
+import pytest
+import trio
+
+from pytofu import AmpeStatus, OpCode, Options
+from tests.support import (
+    FIN,
+    HELLO_HEADERS,
+    RawPeer,
+    ServerAddress,
+    Side,
+    abort_ending,
+    clog,
+    closed,
+    frame,
+    from_app,
+    hello,
+    open_app,
+    open_raw_pair,
+)
+
+SHORT = 0.05
+"""Seconds of the timeout under test."""
+LONGER_NS = 150_000_000
+"""Nanoseconds in which it has surely passed."""
+
+
+async def drip(peer: RawPeer, data: bytes) -> None:
+    """Send a byte every now and then, until the other side has had enough."""
+    try:
+        for byte in data:
+            await peer.send(bytes([byte]))
+            await trio.sleep(SHORT / 5)
+    except OSError:
+        return
+
+
+@pytest.mark.parametrize("sent", [0, 1, 16, -1])
+async def test_no_whole_hello_in_time(address: ServerAddress, sent: int) -> None:
+    async with open_app(Options(hello_timeout=SHORT, frame_timeout=60)) as app:
+        listener = await app.listen(address)
+        with await RawPeer.connect(listener.client_address) as peer:
+            await peer.send(hello(5, body=b"abc")[:sent])
+            event = await app.event()
+            assert event == closed(event.channel, 0, AmpeStatus.NOT_ALLOWED)
+            assert await peer.ending() == (b"", abort_ending(address))
+        assert await app.rest() == []
+
+
+async def test_a_hello_that_drips_in(address: ServerAddress) -> None:
+    async with open_app(Options(hello_timeout=SHORT, frame_timeout=60)) as app:
+        listener = await app.listen(address)
+        with await RawPeer.connect(listener.client_address) as peer:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(drip, peer, hello(5))
+                event = await app.event()
+                assert event == closed(event.channel, 0, AmpeStatus.NOT_ALLOWED)
+
+
+async def test_the_hello_timeout_ends_with_the_hello(address: ServerAddress) -> None:
+    async with open_app(Options(hello_timeout=SHORT, frame_timeout=60)) as app:
+        listener = await app.listen(address)
+        with await RawPeer.connect(listener.client_address) as peer:
+            await peer.send(hello(5) + frame(OpCode.REQUEST, 6)[:3])
+            event = await app.event()
+            assert event == from_app(OpCode.HELLO_REQUEST, event.channel, 5, headers=HELLO_HEADERS)
+            assert await app.chnls.wait_receive(LONGER_NS) is None
+            await peer.send(frame(OpCode.REQUEST, 6)[3:])
+            assert await app.event() == from_app(OpCode.REQUEST, event.channel, 6)
+
+
+@pytest.mark.parametrize("sent", [1, 15, 16, 20, -1])
+async def test_a_frame_begun_and_not_finished(
+    address: ServerAddress, side: Side, sent: int
+) -> None:
+    whole = frame(OpCode.REQUEST, 8)
+    begun = frame(OpCode.REQUEST, 9, text=b"a:b\r\n", body=b"body")[:sent]
+    async with open_raw_pair(side, address, options=Options(frame_timeout=SHORT)) as pair:
+        await pair.peer.send(whole + begun)
+        assert await pair.end.events_until_closed() == [
+            from_app(OpCode.REQUEST, pair.end.number, 8),
+            pair.end.closed(AmpeStatus.RECV_FAILED),
+        ]
+        assert await pair.peer.ending() == (b"", abort_ending(address))
+
+
+async def test_a_frame_that_drips_in(address: ServerAddress, side: Side) -> None:
+    """The time runs from its first byte, not from its latest."""
+    options = Options(frame_timeout=SHORT)
+    async with (
+        open_raw_pair(side, address, options=options) as pair,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(drip, pair.peer, frame(OpCode.REQUEST, 9, body=b"x" * 50))
+        assert await pair.end.events_until_closed() == [pair.end.closed(AmpeStatus.RECV_FAILED)]
+
+
+async def test_the_first_frame_of_a_server_that_stops_in_the_middle(
+    address: ServerAddress,
+) -> None:
+    async with open_app(Options(frame_timeout=SHORT)) as app:
+        listener = await app.listen(address)
+        with await RawPeer.connect(listener.client_address) as peer:
+            await peer.send(hello(5)[:10])
+            # The hello has hello_timeout, the default, which is longer.
+            assert await app.chnls.wait_receive(LONGER_NS) is None
+            await peer.send(hello(5)[10:])
+            assert (await app.event()).opcode is OpCode.HELLO_REQUEST
+
+
+async def test_each_frame_has_its_own_time(address: ServerAddress, side: Side) -> None:
+    """Frames that begin in one piece and end in the next, for longer than the timeout."""
+    data = frame(OpCode.REQUEST, 9, body=b"body")
+    async with open_raw_pair(side, address, options=Options(frame_timeout=4 * SHORT)) as pair:
+        await pair.peer.send(data[:5])
+        for _ in range(6):
+            await trio.sleep(SHORT)
+            await pair.peer.send(data[5:] + data[:5])
+            assert await pair.app.event() == from_app(
+                OpCode.REQUEST, pair.end.number, 9, body=b"body"
+            )
+
+
+async def test_a_silent_peer_may_be_silent(address: ServerAddress, side: Side) -> None:
+    options = Options(
+        connect_timeout=SHORT, hello_timeout=SHORT, frame_timeout=SHORT, close_timeout=SHORT
+    )
+    async with open_raw_pair(side, address, options=options) as pair:
+        assert await pair.app.chnls.wait_receive(LONGER_NS) is None
+        await pair.peer.send(frame(OpCode.REQUEST, 9))
+        assert await pair.app.event() == from_app(OpCode.REQUEST, pair.end.number, 9)
+
+
+async def test_a_peer_that_does_not_read_is_waited_for(address: ServerAddress, side: Side) -> None:
+    """No timeout bounds how long unsent messages wait while the channel is open."""
+    options = Options(frame_timeout=SHORT, close_timeout=SHORT)
+    async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
+        clogged = await clog(pair)
+        assert await pair.app.chnls.wait_receive(LONGER_NS) is None
+        stream = clogged.stream()
+        assert await pair.peer.receive_bytes(len(stream)) == stream
+        assert await pair.app.rest() == []
+
+
+async def test_closing_waits_for_a_peer_that_does_not_read_only_so_long(
+    address: ServerAddress, side: Side
+) -> None:
+    options = Options(close_timeout=SHORT)
+    async with open_raw_pair(side, address, options=options, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        with trio.fail_after(10 * SHORT):
+            await pair.app.ampe.destroy(pair.app.chnls)
+        received, _ = await pair.peer.ending()
+        assert clogged.stream().startswith(received)
+        assert len(received) < len(clogged.stream())
+
+
+async def test_closing_waits_for_a_peer_that_never_closes_only_so_long(
+    address: ServerAddress, side: Side
+) -> None:
+    options = Options(close_timeout=SHORT)
+    async with open_raw_pair(side, address, options=options) as pair:
+        with trio.fail_after(10 * SHORT):
+            await pair.app.ampe.destroy(pair.app.chnls)
+        assert await pair.peer.ending() == (b"", FIN)
+
+
+async def test_a_bye_answered_by_a_peer_that_does_not_read(
+    address: ServerAddress, side: Side
+) -> None:
+    """The answer is behind what cannot be sent: it comes back, and so does all the rest."""
+    options = Options(close_timeout=SHORT)
+    async with open_raw_pair(side, address, options=options, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        await pair.peer.send(frame(OpCode.BYE_REQUEST, 8))
+        assert await pair.app.event() == from_app(OpCode.BYE_REQUEST, pair.end.number, 8)
+        pair.end.post(OpCode.BYE_RESPONSE, 8)
+        *returned, answer, last = await pair.end.events_until_closed()
+        assert returned == clogged.unsent(AmpeStatus.CHANNEL_CLOSED)
+        assert (answer.opcode, answer.status) == (OpCode.BYE_RESPONSE, AmpeStatus.CHANNEL_CLOSED)
+        assert answer.message_id == 8
+        assert last == pair.end.closed(AmpeStatus.CHANNEL_CLOSED)

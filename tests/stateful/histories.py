@@ -1,0 +1,582 @@
+"""Histories: what two engines' applications do, as data, and the world that lives through it.
+
+A `History` is a list of operations. `live` runs it in two engines with real sockets between them,
+writes down what every application posted and received, and checks what holds whatever happens:
+
+- on each channel, what a peer receives is what was posted, in order, from the first on;
+- what was not sent comes back, once, in order, and was not received by the peer;
+- `channel_closed` is the last event of a channel, and comes once;
+- numbers are never given to two channels, and afterwards none is in use;
+- no message, task, socket or file is left.
+
+Operations name groups and channels by an index, taken modulo what there is; one that has nothing
+to work on does nothing.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+from pathlib import Path
+from typing import Final, assert_never
+
+import attrs
+import trio
+import trio.testing
+from hypothesis import strategies as st
+
+from pytofu import (
+    AllocationStrategy,
+    Ampe,
+    AmpeStatus,
+    ChannelClosedException,
+    ChannelGroup,
+    Holder,
+    Message,
+    OpCode,
+    Options,
+    ShutdownException,
+    open_ampe,
+    parse_address,
+)
+from tests.leaks import live_tasks
+from tests.support import PATIENCE, ClientAddress, Kind, client_address_of, server_address_of
+
+SIZES: Final = (0, 100, 60_000)
+ROOMY: Final = 100_000
+"""A pool that no history can empty."""
+SMALL: Final = 4
+CLOSE_TIMEOUT: Final = 0.1
+
+_REGULAR: Final = (OpCode.REQUEST, OpCode.RESPONSE, OpCode.SIGNAL)
+_BYES: Final = (OpCode.BYE_REQUEST, OpCode.BYE_RESPONSE)
+
+
+# ---------------------------------------------------------------------- operations
+
+
+@attrs.frozen
+class NewGroup:
+    """Create a group on one of the two engines."""
+
+    side: int
+
+
+@attrs.frozen
+class Destroy:
+    """Begin to destroy a group."""
+
+    group: int
+
+
+@attrs.frozen
+class Listen:
+    """Open a listener."""
+
+    group: int
+    kind: Kind
+
+
+@attrs.frozen
+class Connect:
+    """Connect to a listener, the own engine's perhaps; if `greet`, let both sides say hello."""
+
+    group: int
+    listener: int
+    greet: bool
+
+
+@attrs.frozen
+class Post:
+    """Post on a channel; regular messages `count` times."""
+
+    end: int
+    opcode: OpCode
+    count: int
+    size: int
+
+
+@attrs.frozen
+class Send:
+    """Send on a channel, but do not wait for room."""
+
+    end: int
+    size: int
+
+
+@attrs.frozen
+class Receive:
+    """Receive up to `count` messages, and keep them if `keep`."""
+
+    group: int
+    count: int
+    keep: bool
+    poll: bool
+    """By `wait_receive` with a timeout of 0, not by `receive_nowait`."""
+
+
+@attrs.frozen
+class PutBack:
+    """Put all messages back that the applications of an engine keep."""
+
+    side: int
+
+
+@attrs.frozen
+class Update:
+    """Put a message, or a signal, into a group's own mailbox."""
+
+    group: int
+    own: bool
+
+
+@attrs.frozen
+class Turns:
+    """Let every task run this often; 0: until all have come to rest."""
+
+    count: int
+
+
+type Operation = (
+    NewGroup | Destroy | Listen | Connect | Post | Send | Receive | PutBack | Update | Turns
+)
+
+
+class Ending(Enum):
+    """How a history ends."""
+
+    ABORTED = auto()
+    """Every channel is aborted, and everything received."""
+    DESTROYED = auto()
+    """Every group is destroyed by leaving the engine."""
+    FAILED = auto()
+    """The engines are left by an exception."""
+
+
+@attrs.frozen
+class History:
+    """Everything that happens."""
+
+    pools: tuple[int, int]
+    operations: list[Operation]
+    ending: Ending
+
+
+_indexes: Final = st.integers(0, 5)
+_opcodes: Final = st.sampled_from(
+    (
+        *_REGULAR,
+        *_REGULAR,
+        OpCode.BYE_REQUEST,
+        OpCode.BYE_RESPONSE,
+        OpCode.BYE_SIGNAL,
+        OpCode.HELLO_RESPONSE,
+        OpCode.HELLO_REQUEST,
+    )
+)
+
+operations: Final[st.SearchStrategy[Operation]] = st.one_of(
+    st.builds(Connect, _indexes, _indexes, st.just(True)),
+    st.builds(Post, _indexes, st.sampled_from(_REGULAR), st.integers(1, 20), st.sampled_from(SIZES)),
+    st.builds(Receive, _indexes, st.integers(1, 30), st.booleans(), st.booleans()),
+    st.builds(Turns, st.integers(0, 3)),
+    st.builds(Post, _indexes, _opcodes, st.integers(1, 3), st.sampled_from(SIZES)),
+    st.builds(PutBack, st.integers(0, 1)),
+    st.builds(Connect, _indexes, _indexes, st.booleans()),
+    st.builds(Send, _indexes, st.sampled_from(SIZES)),
+    st.builds(Update, _indexes, st.booleans()),
+    st.builds(NewGroup, st.integers(0, 1)),
+    st.builds(Listen, _indexes, st.sampled_from(("tcp", "uds"))),
+    st.builds(Destroy, _indexes),
+)
+
+_pools: Final = st.sampled_from((ROOMY, ROOMY, SMALL))
+
+histories: Final = st.builds(
+    History,
+    st.tuples(_pools, _pools),
+    st.lists(operations, max_size=60),
+    st.sampled_from(Ending),
+)
+
+
+# ---------------------------------------------------------------------- what is written down
+
+
+@attrs.define(eq=False)
+class Posted:
+    """A message that was posted on a channel."""
+
+    message_id: int
+    opcode: OpCode
+    body: bytes
+
+
+@attrs.define(eq=False)
+class End:
+    """A channel, as its application knows it."""
+
+    group: "Group"
+    number: int
+    is_listener: bool = False
+    address: ClientAddress | None = None
+    """How to connect to a listener, once it listens."""
+    peer: "End | None" = None
+    posted: dict[int, Posted] = attrs.Factory(dict)
+    """By message_id, in order."""
+    farewells: list[int] = attrs.Factory(list)
+    """message_ids of what closed the channel: it comes back before everything else."""
+    ordered: list[int] = attrs.Factory(list)
+    """message_ids of what is sent in order, or comes back in order."""
+    held: list[int] = attrs.Factory(list)
+    """message_ids of what was posted behind a Bye: never sent."""
+    received: list[int] = attrs.Factory(list)
+    returned: list[int] = attrs.Factory(list)
+    bye: OpCode | None = None
+    """The first Bye that was posted."""
+    reason: AmpeStatus | None = None
+    """Why it closed, once the application has heard of that."""
+
+    def wrote(self, message: Posted) -> None:
+        """A message was posted."""
+        message_id, opcode = message.message_id, message.opcode
+        self.posted[message_id] = message
+        if opcode is OpCode.BYE_SIGNAL or (opcode is OpCode.HELLO_REQUEST and self.ordered):
+            self.farewells.append(message_id)
+        elif self.farewells or (self.bye is not None and opcode is not OpCode.BYE_RESPONSE):
+            self.held.append(message_id)
+        elif self.bye is None:
+            self.ordered.append(message_id)
+            if opcode in _BYES:
+                self.bye = opcode
+        # A ByeResponse behind a ByeRequest: sent if the peer's ByeRequest has arrived, else held.
+
+    def check(self) -> None:
+        """What must hold of this channel when everything is over."""
+        assert len(set(self.returned)) == len(self.returned)
+        farewells, held = set(self.farewells), set(self.held)
+        ordered = set(self.ordered)
+        came_back = [number for number in self.returned if number in ordered]
+        assert came_back == self.ordered[len(self.ordered) - len(came_back) :]
+        ranks = [
+            0 if number in farewells else 1 if number in ordered else 2
+            for number in self.returned
+            if number in farewells | ordered | held
+        ]
+        assert ranks == sorted(ranks)
+        if self.reason is not None:
+            assert farewells | held <= set(self.returned)
+        if self.peer is None:
+            assert not self.received
+            return
+        received = self.peer.received
+        assert len(set(received)) == len(received)
+        assert not set(received) & (set(self.returned) | farewells | held)
+        arrived = [number for number in received if number in ordered]
+        assert arrived == self.ordered[: len(arrived)]
+        if self.reason is self.peer.reason is AmpeStatus.SUCCESS:
+            # Agreed by a Bye exchange: nothing is missing.
+            assert arrived == self.ordered[: len(self.ordered) - len(came_back)]
+
+
+@attrs.define(eq=False)
+class Group:
+    """A channel group, as its application knows it."""
+
+    side: "Side"
+    chnls: ChannelGroup
+    destroyed: bool = False
+    updates: list[int] = attrs.Factory(list)
+    """message_ids (0 for a signal) of what is to come from `update_receiver`."""
+
+
+@attrs.define(eq=False)
+class Side:
+    """One of the two engines, and what its applications keep."""
+
+    ampe: Ampe
+    initial: int
+    ends: dict[int, End] = attrs.Factory(dict)
+    """Open channels by number."""
+    kept: list[Holder[Message]] = attrs.Factory(list)
+
+
+# ---------------------------------------------------------------------- the world
+
+
+class World:
+    """Two engines and their applications; everything that is posted and received goes through."""
+
+    def __init__(self, engines: list[tuple[Ampe, int]], nursery: trio.Nursery, at: Path) -> None:
+        self.sides = [Side(ampe, initial) for ampe, initial in engines]
+        self.groups: list[Group] = []
+        self.ends: list[End] = []
+        self._nursery = nursery
+        self._directory = at
+        self._last_id = 0
+        self._hellos: dict[int, End] = {}
+        for side in self.sides:
+            self._new_group(side)
+
+    async def live(self, history: History) -> None:
+        """Go through the operations."""
+        for group in self.groups:
+            self._listen(group, "tcp" if group.side is self.sides[0] else "uds")
+        await self._settle()
+        for operation in history.operations:
+            await self._do(operation)
+
+    async def _do(self, operation: Operation) -> None:
+        match operation:
+            case NewGroup(side):
+                self._new_group(self.sides[side])
+            case Destroy(index):
+                if group := _pick(self.groups, index):
+                    self._destroy(group)
+            case Listen(index, kind):
+                if group := _pick(self.groups, index):
+                    self._listen(group, kind)
+            case Connect(index, listener_index, greet):
+                listeners = [end for end in self.ends if end.address is not None]
+                group, listener = _pick(self.groups, index), _pick(listeners, listener_index)
+                if group and listener:
+                    await self._connect(group, listener, greet=greet)
+            case Post(index, opcode, count, size):
+                if end := _pick(self.ends, index):
+                    for _ in range(count if opcode in _REGULAR else 1):
+                        self._post(end, opcode, size)
+            case Send(index, size):
+                if end := _pick(self.ends, index):
+                    await self._send(end, size)
+            case Receive(index, count, keep, poll):
+                if group := _pick(self.groups, index):
+                    for _ in range(count):
+                        if not await self._receive(group, keep=keep, poll=poll):
+                            break
+            case PutBack(side):
+                self._put_back(self.sides[side])
+            case Update(index, own):
+                if group := _pick(self.groups, index):
+                    self._update(group, own=own)
+            case Turns(0):
+                await self._settle()
+            case Turns(count):
+                for _ in range(count):
+                    await trio.lowlevel.checkpoint()
+            case _:
+                assert_never(operation)
+
+    # ------------------------------------------------------------------ operations
+
+    def _new_group(self, side: Side) -> None:
+        self.groups.append(Group(side, side.ampe.create()))
+
+    def _destroy(self, group: Group) -> None:
+        """Begin it; nothing more will be seen of the group's channels."""
+        self._nursery.start_soon(group.side.ampe.destroy, group.chnls)
+        self.groups.remove(group)
+        group.destroyed = True
+        for number, end in list(group.side.ends.items()):
+            if end.group is group:
+                del group.side.ends[number]
+                self.ends.remove(end)
+
+    def _listen(self, group: Group, kind: Kind) -> None:
+        address = server_address_of(kind, self._directory / f"{len(self.ends)}{self._last_id}")
+        self._directory.mkdir(exist_ok=True)
+        holder = self._message(group.side, OpCode.WELCOME_REQUEST, 0, 0)
+        if holder is not None:
+            address.format(holder.unwrap())
+            number = group.chnls.post(holder).channel_number
+            self._opened(End(group, number, is_listener=True))
+
+    async def _connect(self, group: Group, listener: End, *, greet: bool) -> None:
+        holder = self._message(group.side, OpCode.HELLO_REQUEST, 0, 0)
+        if holder is None:
+            return
+        assert listener.address is not None
+        listener.address.format(holder.unwrap())
+        posted = _posted(holder.unwrap())
+        end = End(group, group.chnls.post(holder).channel_number)
+        end.wrote(posted)
+        self._opened(end)
+        self._hellos[posted.message_id] = end
+        if greet:
+            await self._settle()
+            while end.peer is None and await self._receive(listener.group, keep=False, poll=False):
+                pass
+            if end.peer is not None:
+                self._post(end.peer, OpCode.HELLO_RESPONSE, 0)
+
+    def _post(self, end: End, opcode: OpCode, size: int) -> None:
+        holder = self._message(end.group.side, opcode, end.number, size)
+        if holder is None:
+            return
+        posted = _posted(holder.unwrap())
+        if opcode is OpCode.HELLO_REQUEST:
+            holder.unwrap().text_headers.append("again", "yes")
+        try:
+            end.group.chnls.post(holder)
+        except ChannelClosedException:
+            pass
+        except NotAllowedException:
+            assert end.is_listener
+            assert opcode is not OpCode.BYE_SIGNAL
+        else:
+            assert end.reason is None
+            end.wrote(posted)
+        end.group.side.ampe.put(holder)
+
+    async def _send(self, end: End, size: int) -> None:
+        holder = self._message(end.group.side, OpCode.SIGNAL, end.number, size)
+        if holder is None:
+            return
+        posted = _posted(holder.unwrap())
+        with suppress(ChannelClosedException, NotAllowedException), trio.move_on_after(0):
+            await end.group.chnls.send(holder)
+            end.wrote(posted)
+        end.group.side.ampe.put(holder)
+
+    def _message(self, side: Side, opcode: OpCode, number: int, size: int) -> Holder[Message] | None:
+        """A message that nobody else has, its body too; None if the pool is empty."""
+        message = side.ampe.get(AllocationStrategy.POOL_ONLY)
+        if message is None:
+            return None
+        self._last_id += 1
+        message.opcode = opcode
+        message.channel_number = number
+        message.message_id = self._last_id
+        message.set_payload(b"%d".ljust(size) % self._last_id)
+        return Holder(message)
+
+    async def _receive(self, group: Group, *, keep: bool, poll: bool) -> bool:
+        """Receive a message if there is one."""
+        if poll:
+            message = await group.chnls.wait_receive(timeout_ns=0)
+        else:
+            message = group.chnls.receive_nowait()
+        if message is None:
+            return False
+        self._saw(group, message)
+        group.side.kept.append(Holder(message))
+        if not keep:
+            group.side.ampe.put(group.side.kept.pop())
+        return True
+
+    def _put_back(self, side: Side) -> None:
+        while side.kept:
+            side.ampe.put(side.kept.pop())
+
+    def _update(self, group: Group, *, own: bool) -> None:
+        holder = Holder[Message]()
+        message_id = 0
+        if own:
+            made = self._message(group.side, OpCode.SIGNAL, 0, 0)
+            if made is None:
+                return
+            holder, message_id = made, self._last_id
+        group.chnls.update_receiver(holder)
+        assert holder.is_empty()
+        group.updates.append(message_id)
+
+    async def _settle(self) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+
+    def _opened(self, end: End) -> None:
+        """A channel has a number: the engine may not have given it to another open one."""
+        side = end.group.side
+        assert 1 <= end.number <= 65534
+        assert end.number not in side.ends
+        side.ends[end.number] = end
+        self.ends.append(end)
+
+    # ------------------------------------------------------------------ what is received
+
+    def _saw(self, group: Group, message: Message) -> None:
+        number, opcode, status = message.channel_number, message.opcode, message.status
+        if status is AmpeStatus.RECEIVER_UPDATE:
+            assert (number, message.message_id) == (0, group.updates.pop(0))
+            return
+        end = group.side.ends.get(number)
+        if end is None:
+            assert message.is_from_application()
+            assert opcode is OpCode.HELLO_REQUEST
+            client = self._hellos[message.message_id]
+            end = End(group, number, peer=client)
+            assert client.peer is None
+            client.peer = end
+            self._opened(end)
+        assert end.group is group
+        reason = message.text_headers.get("~reason")
+        if opcode is OpCode.WELCOME_RESPONSE:
+            assert end.is_listener
+            if status is AmpeStatus.SUCCESS:
+                end.address = client_address_of(parse_address(message))
+        elif reason is not None:
+            assert message.is_from_engine()
+            end.reason = AmpeStatus[reason]
+            del group.side.ends[number]
+        elif message.is_from_application():
+            assert end.peer is not None
+            _same(message, end.peer.posted[message.message_id])
+            end.received.append(message.message_id)
+        elif status is not AmpeStatus.POOL_EMPTY:
+            _same(message, end.posted[message.message_id])
+            end.returned.append(message.message_id)
+
+    # ------------------------------------------------------------------ the end
+
+    async def finish(self) -> None:
+        """Abort every channel and receive everything."""
+        for side in self.sides:
+            self._put_back(side)
+        with trio.fail_after(PATIENCE):
+            while any(group.chnls.statistics().channels for group in self.groups):
+                for end in list(self.ends):
+                    if end.reason is None:
+                        self._post(end, OpCode.BYE_SIGNAL, 0)
+                for group in self.groups:
+                    while await self._receive(group, keep=False, poll=False):
+                        pass
+                await self._settle()
+        for group in self.groups:
+            while await self._receive(group, keep=False, poll=False):
+                pass
+            assert group.updates == []
+        for side in self.sides:
+            assert side.ends == {}
+
+
+def _pick[T](things: list[T], index: int) -> T | None:
+    return things[index % len(things)] if things else None
+
+
+def _posted(message: Message) -> Posted:
+    return Posted(message.message_id, message.opcode, message.payload)
+
+
+def _same(message: Message, posted: Posted) -> None:
+    assert message.payload == posted.body
+    if message.opcode is not posted.opcode:
+        assert (posted.opcode, message.opcode) == (OpCode.HELLO_REQUEST, OpCode.HELLO_RESPONSE)
+        assert message.is_from_engine()
+
+
+class HistoryFailed(Exception):
+    """The application's own, for a history that ends by an exception."""
+
+
+async def live(history: History, directory: Path) -> None:
+    """Live through a history, and check what is left of it."""
+    tasks = live_tasks()
+    options = [
+        Options(initial_pool_msgs=pool, max_pool_msgs=pool, close_timeout=CLOSE_TIMEOUT, high_water=100_000)
+        for pool in history.pools
+    ]
+    ends: list[End] = []
+    sides: list[Side] = []
+    with suppress(HistoryFailed):
+        async with open_ampe(options[0]) as a, open_ampe(options[1]) as b:
+            async with trio.open_nursery() as nursery:
+                engines = list(zip((a, b), history.pools, strict=True))
+                world = World(engines, nursery, directory)
+                await world.live(history)
