@@ -449,16 +449,21 @@ class RawPeer:
     @classmethod
     async def connect(cls, address: ClientAddress, *, receive_buffer: int | None = None) -> Self:
         """Connect to a listener; a small receive buffer makes the other side's writing stop."""
-        if isinstance(address, TCPClientAddress):
-            sock = trio.socket.socket()
-            target: tuple[str, int] | str = (address.host, address.port)
-        else:
-            sock = trio.socket.socket(socket.AF_UNIX)
-            target = address.path
+        uds = isinstance(address, UDSClientAddress)
+        sock = trio.socket.socket(socket.AF_UNIX if uds else socket.AF_INET)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await sock.connect(target)
-        return cls(sock)
+        peer = cls(sock)
+        await peer.connect_to(address)
+        return peer
+
+    async def connect_to(self, address: ClientAddress) -> None:
+        """Connect a socket that is not connected yet."""
+        with trio.fail_after(PATIENCE):
+            if isinstance(address, TCPClientAddress):
+                await self.sock.connect((address.host, address.port))
+            else:
+                await self.sock.connect(address.path)
 
     async def send(self, data: bytes) -> None:
         """Write all of it, waiting where the socket is full."""

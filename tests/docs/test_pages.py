@@ -1,7 +1,7 @@
 """Every block of Python on the pages and in the README does what the page says.
 
-A block with `trio.run(` or `asyncio.run(` in it is a program: it runs in a process of its own, and
-prints what the `output` block behind it shows. A block with a caption is a file: see
+A block that calls `trio.run` or `asyncio.run`, or imports zmq, is a program: it runs in a process of
+its own, and prints what the `output` block behind it shows. A block with a caption is a file: see
 test_tutorial.py. All others of a page are pieces of one program: they run in order, sharing their
 names, inside Trio, with an engine, a channel group and an open channel to a peer at hand.
 """
@@ -10,6 +10,7 @@ import ast
 import importlib.util
 import inspect
 import io
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -33,6 +34,7 @@ from pytofu import (
 )
 from tests.docs.pages import PAGES, ROOT, Block, blocks, comparable, environment, free_port
 
+_PROGRAM: Final = re.compile(r"^ *(trio|asyncio)\.run\(|^import zmq", re.MULTILINE)
 _PEERS: Final = ("websockets", "zmq")
 
 
@@ -46,7 +48,7 @@ def _python(page: Path) -> Iterator[tuple[Block, str | None]]:
 
 
 def _is_program(block: Block) -> bool:
-    return "trio.run(" in block.text or "asyncio.run(" in block.text
+    return _PROGRAM.search(block.text) is not None
 
 
 _PROGRAMS: Final = [
@@ -62,7 +64,9 @@ _PIECES: Final = {
 @pytest.mark.parametrize(("block", "output"), _PROGRAMS, ids=[b.name for b, _ in _PROGRAMS])
 def test_a_program_prints_what_the_page_shows(block: Block, output: str | None) -> None:
     for peer in _PEERS:
-        if f"import {peer}" in block.text and importlib.util.find_spec(peer) is None:
+        if re.search(rf"^(import|from) {peer}\b", block.text, re.MULTILINE) and (
+            importlib.util.find_spec(peer) is None
+        ):
             pytest.skip(f"{peer} is not installed")
     port = free_port()
     done = subprocess.run(

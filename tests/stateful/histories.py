@@ -13,7 +13,6 @@ Operations name groups and channels by an index, taken modulo what there is; one
 to work on does nothing.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
@@ -32,9 +31,9 @@ from pytofu import (
     ChannelGroup,
     Holder,
     Message,
+    NotAllowedException,
     OpCode,
     Options,
-    ShutdownException,
     open_ampe,
     parse_address,
 )
@@ -46,6 +45,7 @@ ROOMY: Final = 100_000
 """A pool that no history can empty."""
 SMALL: Final = 4
 CLOSE_TIMEOUT: Final = 0.1
+HIGH_WATER: Final = 100_000
 
 _REGULAR: Final = (OpCode.REQUEST, OpCode.RESPONSE, OpCode.SIGNAL)
 _BYES: Final = (OpCode.BYE_REQUEST, OpCode.BYE_RESPONSE)
@@ -161,7 +161,8 @@ class History:
     ending: Ending
 
 
-_indexes: Final = st.integers(0, 5)
+ANY: Final = 7
+_indexes: Final = st.integers(0, ANY)
 _opcodes: Final = st.sampled_from(
     (
         *_REGULAR,
@@ -174,19 +175,27 @@ _opcodes: Final = st.sampled_from(
     )
 )
 
+_sizes: Final = st.sampled_from(SIZES)
+_talk: Final = st.builds(Post, _indexes, st.sampled_from(_REGULAR), st.integers(1, 20), _sizes)
+_connect: Final = st.builds(Connect, _indexes, _indexes, st.just(True))
+_receive: Final = st.builds(Receive, _indexes, st.integers(1, 30), st.booleans(), st.booleans())
+
+# What comes first is what a failing history is simplified to, what comes twice comes often.
 operations: Final[st.SearchStrategy[Operation]] = st.one_of(
-    st.builds(Connect, _indexes, _indexes, st.just(True)),
-    st.builds(Post, _indexes, st.sampled_from(_REGULAR), st.integers(1, 20), st.sampled_from(SIZES)),
-    st.builds(Receive, _indexes, st.integers(1, 30), st.booleans(), st.booleans()),
     st.builds(Turns, st.integers(0, 3)),
-    st.builds(Post, _indexes, _opcodes, st.integers(1, 3), st.sampled_from(SIZES)),
+    *[_connect] * 2,
+    *[_talk] * 4,
+    *[_receive] * 3,
+    *[st.builds(Post, _indexes, _opcodes, st.integers(1, 3), _sizes)] * 2,
     st.builds(PutBack, st.integers(0, 1)),
-    st.builds(Connect, _indexes, _indexes, st.booleans()),
-    st.builds(Send, _indexes, st.sampled_from(SIZES)),
+    st.builds(Connect, _indexes, _indexes, st.just(False)),
+    st.builds(Send, _indexes, _sizes),
     st.builds(Update, _indexes, st.booleans()),
-    st.builds(NewGroup, st.integers(0, 1)),
-    st.builds(Listen, _indexes, st.sampled_from(("tcp", "uds"))),
-    st.builds(Destroy, _indexes),
+    st.one_of(
+        st.builds(NewGroup, st.integers(0, 1)),
+        st.builds(Listen, _indexes, st.sampled_from(("tcp", "uds"))),
+        st.builds(Destroy, _indexes),
+    ),
 )
 
 _pools: Final = st.sampled_from((ROOMY, ROOMY, SMALL))
@@ -194,7 +203,7 @@ _pools: Final = st.sampled_from((ROOMY, ROOMY, SMALL))
 histories: Final = st.builds(
     History,
     st.tuples(_pools, _pools),
-    st.lists(operations, max_size=60),
+    st.lists(operations, min_size=30, max_size=80),
     st.sampled_from(Ending),
 )
 
@@ -236,11 +245,16 @@ class End:
     reason: AmpeStatus | None = None
     """Why it closed, once the application has heard of that."""
 
+    def opened_by(self, hello: Posted) -> None:
+        """This HelloRequest has opened the channel."""
+        self.posted[hello.message_id] = hello
+        self.ordered.append(hello.message_id)
+
     def wrote(self, message: Posted) -> None:
-        """A message was posted."""
+        """A message was posted on the open channel."""
         message_id, opcode = message.message_id, message.opcode
         self.posted[message_id] = message
-        if opcode is OpCode.BYE_SIGNAL or (opcode is OpCode.HELLO_REQUEST and self.ordered):
+        if opcode in (OpCode.BYE_SIGNAL, OpCode.HELLO_REQUEST):
             self.farewells.append(message_id)
         elif self.farewells or (self.bye is not None and opcode is not OpCode.BYE_RESPONSE):
             self.held.append(message_id)
@@ -252,30 +266,46 @@ class End:
 
     def check(self) -> None:
         """What must hold of this channel when everything is over."""
-        assert len(set(self.returned)) == len(self.returned)
+        self._check_returned()
+        if self.peer is None:
+            assert self.received == []
+        else:
+            self._check_arrived(self.peer)
+
+    def _check_returned(self) -> None:
+        """Everything comes back once: first what closed the channel, then what was not sent."""
+        returned, ordered = set(self.returned), set(self.ordered)
         farewells, held = set(self.farewells), set(self.held)
-        ordered = set(self.ordered)
-        came_back = [number for number in self.returned if number in ordered]
-        assert came_back == self.ordered[len(self.ordered) - len(came_back) :]
+        assert len(returned) == len(self.returned)
         ranks = [
             0 if number in farewells else 1 if number in ordered else 2
             for number in self.returned
             if number in farewells | ordered | held
         ]
         assert ranks == sorted(ranks)
-        if self.reason is not None:
-            assert farewells | held <= set(self.returned)
-        if self.peer is None:
-            assert not self.received
-            return
-        received = self.peer.received
-        assert len(set(received)) == len(received)
-        assert not set(received) & (set(self.returned) | farewells | held)
-        arrived = [number for number in received if number in ordered]
-        assert arrived == self.ordered[: len(arrived)]
-        if self.reason is self.peer.reason is AmpeStatus.SUCCESS:
+        count = len(self.came_back)
+        start = self.ordered.index(self.came_back[0]) if count else len(self.ordered)
+        assert self.came_back == self.ordered[start : start + count]
+        if self.reason is not None:  # the application has received everything
+            assert start + count == len(self.ordered)
+            assert farewells | held <= returned
+
+    def _check_arrived(self, peer: "End") -> None:
+        """What the peer received, it received once, in order and from the first message on."""
+        arrived = set(peer.received)
+        assert len(arrived) == len(peer.received)
+        assert arrived.isdisjoint((*self.returned, *self.farewells, *self.held))
+        in_order = [number for number in peer.received if number in set(self.ordered)]
+        assert in_order == self.ordered[: len(in_order)]
+        if self.reason is peer.reason is AmpeStatus.SUCCESS:
             # Agreed by a Bye exchange: nothing is missing.
-            assert arrived == self.ordered[: len(self.ordered) - len(came_back)]
+            assert len(in_order) + len(self.came_back) == len(self.ordered)
+
+    @property
+    def came_back(self) -> list[int]:
+        """message_ids of what was to be sent in order, and was not."""
+        ordered = set(self.ordered)
+        return [number for number in self.returned if number in ordered]
 
 
 @attrs.define(eq=False)
@@ -294,10 +324,14 @@ class Side:
     """One of the two engines, and what its applications keep."""
 
     ampe: Ampe
-    initial: int
     ends: dict[int, End] = attrs.Factory(dict)
     """Open channels by number."""
     kept: list[Holder[Message]] = attrs.Factory(list)
+
+    def put_back(self) -> None:
+        """Keep nothing any more."""
+        while self.kept:
+            self.ampe.put(self.kept.pop())
 
 
 # ---------------------------------------------------------------------- the world
@@ -306,12 +340,13 @@ class Side:
 class World:
     """Two engines and their applications; everything that is posted and received goes through."""
 
-    def __init__(self, engines: list[tuple[Ampe, int]], nursery: trio.Nursery, at: Path) -> None:
-        self.sides = [Side(ampe, initial) for ampe, initial in engines]
+    def __init__(self, engines: tuple[Ampe, Ampe], nursery: trio.Nursery, directory: Path) -> None:
+        self.sides = [Side(ampe) for ampe in engines]
         self.groups: list[Group] = []
-        self.ends: list[End] = []
+        self.ends: list[End] = []  # of those groups
+        self.all_ends: list[End] = []
         self._nursery = nursery
-        self._directory = at
+        self._directory = directory
         self._last_id = 0
         self._hellos: dict[int, End] = {}
         for side in self.sides:
@@ -341,11 +376,11 @@ class World:
                 if group and listener:
                     await self._connect(group, listener, greet=greet)
             case Post(index, opcode, count, size):
-                if end := _pick(self.ends, index):
+                if end := self._end(index):
                     for _ in range(count if opcode in _REGULAR else 1):
                         self._post(end, opcode, size)
             case Send(index, size):
-                if end := _pick(self.ends, index):
+                if end := self._end(index):
                     await self._send(end, size)
             case Receive(index, count, keep, poll):
                 if group := _pick(self.groups, index):
@@ -353,7 +388,7 @@ class World:
                         if not await self._receive(group, keep=keep, poll=poll):
                             break
             case PutBack(side):
-                self._put_back(self.sides[side])
+                self.sides[side].put_back()
             case Update(index, own):
                 if group := _pick(self.groups, index):
                     self._update(group, own=own)
@@ -364,6 +399,12 @@ class World:
                     await trio.lowlevel.checkpoint()
             case _:
                 assert_never(operation)
+
+    def _end(self, index: int) -> End | None:
+        """Mostly a channel that is connected, sometimes any, a listener or a closed one perhaps."""
+        if index == ANY:
+            return _pick(self.ends, self._last_id)
+        return _pick([end for end in self.ends if end.peer and end.reason is None], index)
 
     # ------------------------------------------------------------------ operations
 
@@ -381,11 +422,11 @@ class World:
                 self.ends.remove(end)
 
     def _listen(self, group: Group, kind: Kind) -> None:
-        address = server_address_of(kind, self._directory / f"{len(self.ends)}{self._last_id}")
-        self._directory.mkdir(exist_ok=True)
         holder = self._message(group.side, OpCode.WELCOME_REQUEST, 0, 0)
         if holder is not None:
-            address.format(holder.unwrap())
+            directory = self._directory / str(self._last_id)
+            directory.mkdir()
+            server_address_of(kind, directory).format(holder.unwrap())
             number = group.chnls.post(holder).channel_number
             self._opened(End(group, number, is_listener=True))
 
@@ -397,7 +438,7 @@ class World:
         listener.address.format(holder.unwrap())
         posted = _posted(holder.unwrap())
         end = End(group, group.chnls.post(holder).channel_number)
-        end.wrote(posted)
+        end.opened_by(posted)
         self._opened(end)
         self._hellos[posted.message_id] = end
         if greet:
@@ -407,8 +448,14 @@ class World:
             if end.peer is not None:
                 self._post(end.peer, OpCode.HELLO_RESPONSE, 0)
 
-    def _post(self, end: End, opcode: OpCode, size: int) -> None:
-        holder = self._message(end.group.side, opcode, end.number, size)
+    def _post(
+        self,
+        end: End,
+        opcode: OpCode,
+        size: int,
+        strategy: AllocationStrategy = AllocationStrategy.POOL_ONLY,
+    ) -> None:
+        holder = self._message(end.group.side, opcode, end.number, size, strategy)
         if holder is None:
             return
         posted = _posted(holder.unwrap())
@@ -431,21 +478,29 @@ class World:
         if holder is None:
             return
         posted = _posted(holder.unwrap())
-        with suppress(ChannelClosedException, NotAllowedException), trio.move_on_after(0):
+        with suppress(ChannelClosedException, NotAllowedException), trio.CancelScope() as scope:
+            self._nursery.start_soon(_cancel_when_blocked, scope)
             await end.group.chnls.send(holder)
             end.wrote(posted)
         end.group.side.ampe.put(holder)
 
-    def _message(self, side: Side, opcode: OpCode, number: int, size: int) -> Holder[Message] | None:
-        """A message that nobody else has, its body too; None if the pool is empty."""
-        message = side.ampe.get(AllocationStrategy.POOL_ONLY)
+    def _message(
+        self,
+        side: Side,
+        opcode: OpCode,
+        number: int,
+        size: int,
+        strategy: AllocationStrategy = AllocationStrategy.POOL_ONLY,
+    ) -> Holder[Message] | None:
+        """A message unlike all others; None if there is none."""
+        message = side.ampe.get(strategy)
         if message is None:
             return None
         self._last_id += 1
         message.opcode = opcode
         message.channel_number = number
         message.message_id = self._last_id
-        message.set_payload(b"%d".ljust(size) % self._last_id)
+        message.set_payload((b"%d" % self._last_id).ljust(size))
         return Holder(message)
 
     async def _receive(self, group: Group, *, keep: bool, poll: bool) -> bool:
@@ -461,10 +516,6 @@ class World:
         if not keep:
             group.side.ampe.put(group.side.kept.pop())
         return True
-
-    def _put_back(self, side: Side) -> None:
-        while side.kept:
-            side.ampe.put(side.kept.pop())
 
     def _update(self, group: Group, *, own: bool) -> None:
         holder = Holder[Message]()
@@ -488,6 +539,7 @@ class World:
         assert end.number not in side.ends
         side.ends[end.number] = end
         self.ends.append(end)
+        self.all_ends.append(end)
 
     # ------------------------------------------------------------------ what is received
 
@@ -528,12 +580,12 @@ class World:
     async def finish(self) -> None:
         """Abort every channel and receive everything."""
         for side in self.sides:
-            self._put_back(side)
+            side.put_back()
         with trio.fail_after(PATIENCE):
             while any(group.chnls.statistics().channels for group in self.groups):
                 for end in list(self.ends):
                     if end.reason is None:
-                        self._post(end, OpCode.BYE_SIGNAL, 0)
+                        self._post(end, OpCode.BYE_SIGNAL, 0, AllocationStrategy.ALWAYS)
                 for group in self.groups:
                     while await self._receive(group, keep=False, poll=False):
                         pass
@@ -544,6 +596,11 @@ class World:
             assert group.updates == []
         for side in self.sides:
             assert side.ends == {}
+
+
+async def _cancel_when_blocked(scope: trio.CancelScope) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel()
 
 
 def _pick[T](things: list[T], index: int) -> T | None:
@@ -569,14 +626,30 @@ async def live(history: History, directory: Path) -> None:
     """Live through a history, and check what is left of it."""
     tasks = live_tasks()
     options = [
-        Options(initial_pool_msgs=pool, max_pool_msgs=pool, close_timeout=CLOSE_TIMEOUT, high_water=100_000)
+        Options(
+            initial_pool_msgs=pool,
+            max_pool_msgs=SMALL if pool == SMALL else 2 * pool,
+            close_timeout=CLOSE_TIMEOUT,
+            high_water=HIGH_WATER,
+        )
         for pool in history.pools
     ]
-    ends: list[End] = []
-    sides: list[Side] = []
+    world: World | None = None
     with suppress(HistoryFailed):
-        async with open_ampe(options[0]) as a, open_ampe(options[1]) as b:
+        async with open_ampe(options[0]) as first, open_ampe(options[1]) as second:
             async with trio.open_nursery() as nursery:
-                engines = list(zip((a, b), history.pools, strict=True))
-                world = World(engines, nursery, directory)
+                world = World((first, second), nursery, directory)
                 await world.live(history)
+                if history.ending is Ending.ABORTED:
+                    await world.finish()
+            if history.ending is Ending.FAILED:
+                raise HistoryFailed
+    assert world is not None
+    for end in world.all_ends:
+        end.check()
+    for side, pool in zip(world.sides, history.pools, strict=True):
+        side.put_back()
+        statistics = side.ampe.statistics()
+        assert (statistics.groups, statistics.channels) == (0, 0)
+        assert statistics.pool_free == pool
+    assert live_tasks() == tasks

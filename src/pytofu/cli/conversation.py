@@ -1,9 +1,8 @@
 """The client's side: connect, say hello, talk, say bye."""
 
-import math
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final, Self
 
 import attrs
 import trio
@@ -11,9 +10,11 @@ import trio
 from pytofu import (
     Ampe,
     AmpeStatus,
+    ChannelClosedException,
     ChannelGroup,
     Holder,
     Message,
+    MessageType,
     OpCode,
     TextHeader,
     borrowed_message,
@@ -40,6 +41,17 @@ class Received:
     headers: tuple[TextHeader, ...]
     body: bytes
 
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """What is in the message."""
+        return cls(
+            message.opcode,
+            message.message_id,
+            message.has_more(),
+            tuple(message.text_headers),
+            message.payload,
+        )
+
     def header(self, name: str) -> str | None:
         """The value of the first text header with this name."""
         return next((header.value for header in self.headers if header.name == name), None)
@@ -51,7 +63,7 @@ class Conversation:
     def __init__(self, ampe: Ampe, chnls: ChannelGroup, address: ClientAddress) -> None:
         self.ampe = ampe
         self.chnls = chnls
-        self._where = address_text(address)
+        self.where = address_text(address)
         with borrowed_message(ampe) as holder:
             address.format(holder.value)
             header = chnls.post(holder)
@@ -79,10 +91,14 @@ class Conversation:
     def post(
         self, opcode: OpCode, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> int:
-        """Send a message and return its message_id. Raises as `ChannelGroup.post` does."""
+        """Send a message and return its message_id.
+
+        Raises `ConversationEndedError`, and else as `ChannelGroup.post` does.
+        """
         with borrowed_message(self.ampe) as holder:
             self._fill(holder, opcode, 0, headers, body, more=False)
-            return self.chnls.post(holder).message_id
+            with self._closed_is_ended():
+                return self.chnls.post(holder).message_id
 
     async def send_part(
         self,
@@ -95,21 +111,79 @@ class Conversation:
         """Send a Request, one of many with this message_id, waiting while the peer is behind."""
         with borrowed_message(self.ampe) as holder:
             self._fill(holder, OpCode.REQUEST, message_id, headers, body, more)
-            return (await self.chnls.send(holder)).message_id
+            with self._closed_is_ended():
+                return (await self.chnls.send(holder)).message_id
 
-    async def receive(self, timeout: float = math.inf) -> Received | None:
-        """The next message from the peer; None when so many seconds have passed without one.
+    @contextmanager
+    def _closed_is_ended(self) -> Generator[None]:
+        try:
+            yield
+        except ChannelClosedException:
+            raise ConversationEndedError(f"{self.where} closed the channel") from None
 
-        Raises `ConversationEndedError` when the channel closes. A ByeRequest is answered.
+    async def receive(self) -> Received:
+        """The next message from the peer. Cancelling loses none.
+
+        Raises `ConversationEndedError` when the channel closes; a ByeRequest, which makes it
+        close, is answered here.
         """
-        deadline = trio.current_time() + timeout
         while True:
-            left = max(0.0, deadline - trio.current_time())
-            message = await self.chnls.wait_receive(None if left == math.inf else int(left * 1e9))
-            if message is None:
-                return None
-            with _returned(self.ampe, message):
-                if message.is_from_application():
-                    if message.opcode is OpCode.BYE_REQUEST:
-                        self.post(OpCode.BYE_RESPONSE)
-                        continue
+            message = await self.chnls.wait_receive()
+            holder = Holder(message)
+            try:
+                if message.is_from_engine():
+                    self._check(message)
+                elif message.opcode is OpCode.BYE_REQUEST:
+                    message.opcode = OpCode.BYE_RESPONSE
+                    with suppress(ChannelClosedException):
+                        self.chnls.post(holder)
+                else:
+                    return Received.of(message)
+            finally:
+                self.ampe.put(holder)
+
+    def _check(self, message: Message) -> None:
+        """Raise if the engine says that the channel did not open, or that it has closed."""
+        if message.opcode.type is MessageType.HELLO:
+            raise CommandError(f"cannot connect to {self.where}: {in_words(message.status)}")
+        # What could not be sent comes back too, and is of no interest behind this.
+        if message.opcode is OpCode.SIGNAL and message.message_id == self._hello_id:
+            reason = AmpeStatus[message.text_headers.get("~reason") or ""]
+            raise ConversationEndedError(f"{self.where} closed the channel: {in_words(reason)}")
+
+    async def answer_to(self, message_id: int) -> Received:
+        """The next Response or Signal with this message_id; what else arrives is dropped."""
+        while True:
+            received = await self.receive()
+            if received.message_id == message_id:
+                return received
+
+    async def hello(self) -> None:
+        """Wait until the server has answered the HelloRequest."""
+        with trio.move_on_after(_HELLO_TIMEOUT) as scope:
+            answer = await self.receive()
+            if answer.opcode is not OpCode.HELLO_RESPONSE:
+                raise CommandError(f"{self.where} refused the channel: {answer.opcode.name}")
+        if scope.cancelled_caught:
+            raise CommandError(f"{self.where} does not answer the hello")
+
+    async def bye(self) -> None:
+        """Say bye, and see the channel close; a peer that does not answer is not waited for."""
+        with trio.move_on_after(_BYE_TIMEOUT), suppress(ConversationEndedError):
+            self.post(OpCode.BYE_REQUEST)
+            while True:
+                await self.receive()
+
+
+@asynccontextmanager
+async def dial(address: ClientAddress) -> AsyncGenerator[Conversation]:
+    """A conversation for the length of an `async with` block: hello before it, bye after it.
+
+    Raises `CommandError` when there is nobody to talk to. A block that fails or is cancelled
+    ends with a reset, not with a bye.
+    """
+    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+        conversation = Conversation(ampe, chnls, address)
+        await conversation.hello()
+        yield conversation
+        await conversation.bye()

@@ -227,6 +227,9 @@ class Group:
 
     def accept(self, connection: "socket.socket") -> None:
         """Make a channel of a connection that a listener accepted."""
+        if self.closing:  # the listener had been woken before it was cancelled
+            transport.close(connection, reset=True)
+            return
         channel = IoChannel(self, sock=connection)
         match self._register(channel):
             case Ok():

@@ -31,6 +31,9 @@ TURN_LEN: Final = 256 * 1024
 
 _READING_OVER: Final = frozenset({State.FINISHING, State.CLOSED})
 
+_TIMED: Final = _READING_OVER | {State.HELLO_AWAITED, State.BYE_ANSWERED}
+"""States with a deadline of their own."""
+
 _RETURNED_AS: Final = frozenset(
     {
         AmpeStatus.COMMUNICATION_FAILED,
@@ -303,7 +306,7 @@ class IoChannel(Channel):
         Nothing is read meanwhile, so that the transport holds the peer back.
         """
         pool = self.group.pool
-        if self._state is not State.BYE_ANSWERED:
+        if self._state not in _READING_OVER and self._state is not State.BYE_ANSWERED:
             self.scope.deadline = math.inf  # waiting for our own application is not its fault
         done = False
         while not done:
@@ -312,13 +315,13 @@ class IoChannel(Channel):
                 self._spell = spell
                 self.group.deliver([self.signal(AmpeStatus.POOL_EMPTY)])
             await pool.wait_free()
-            done = self._deliver()
+            done = self._state in _READING_OVER or self._deliver()
         pool.pass_on()
 
     def _time_frame(self) -> None:
         """Keep frame_timeout running for a frame that has begun, from its beginning."""
-        if self._state is State.HELLO_AWAITED or self._state is State.BYE_ANSWERED:
-            return  # a stricter deadline runs
+        if self._state in _TIMED:
+            return  # by a stricter deadline
         if not self._reader.partial:
             if self._timed_frame >= 0:
                 self._timed_frame = -1

@@ -169,14 +169,15 @@ def _remove_dead_socket(path: str) -> None:
             return  # bind will fail, as it should
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
+    # A socket of the wrong type asks without connecting: the listener would see a connection.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
-        except BlockingIOError:  # somebody listens, with a full backlog
-            return
+        except OSError as error:
+            if error.errno != errno.EPROTOTYPE:  # which says that somebody has it
+                raise
 
 
 ACCEPT_LATER: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})

@@ -1,0 +1,172 @@
+"""`pytofu echo`: send everything back."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import click
+import trio
+from rich.table import Table
+
+from pytofu import AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe, parse_address
+from pytofu.cli.addresses import ServerAddress, ServerAddressType, address_text
+from pytofu.cli.output import Output, duration_text, example, harmless, json_option, size_text
+from pytofu.cli.running import in_words, until_interrupted
+from pytofu.cli.serving import answer, serve
+
+_MOST_ROWS: Final = 20
+_RATE_INTERVAL: Final = 1.0  # seconds
+
+
+@attrs.define
+class _Channel:
+    """What one channel, or all of them together, has carried."""
+
+    address: str
+    since: float = attrs.field(factory=trio.current_time)
+    messages: int = 0
+    octets: int = 0
+    rates: tuple[float, float] = (0.0, 0.0)
+    """Messages and bytes per second, lately."""
+    _before: tuple[float, int, int] | None = None
+
+    def measure(self) -> None:
+        """Bring the rates up to date; they are those of the last whole interval."""
+        now = trio.current_time()
+        before, messages, octets = self._before or (self.since, 0, 0)
+        passed = now - before
+        if passed >= _RATE_INTERVAL:
+            self.rates = ((self.messages - messages) / passed, (self.octets - octets) / passed)
+            self._before = (now, self.messages, self.octets)
+
+    def cells(self) -> tuple[str, ...]:
+        """The columns of the live table behind the channel's number."""
+        self.measure()
+        messages, octets = self.rates
+        return (
+            self.address,
+            duration_text(trio.current_time() - self.since),
+            f"{self.messages:,}",
+            size_text(self.octets),
+            f"{messages:,.0f}",
+            f"{size_text(octets)}/s",
+        )
+
+
+class Echo:
+    """The service: requests become their responses, signals go back as they are."""
+
+    def __init__(self, chnls: ChannelGroup, output: Output) -> None:
+        self._chnls = chnls
+        self._output = output
+        self._channels: dict[int, _Channel] = {}
+        self._total = _Channel("all")
+        self._listeners: list[str] = []
+        self._opened = 0
+
+    def listening(self, address: ServerAddress) -> None:
+        """Say so."""
+        text = address_text(address)
+        self._listeners.append(text)
+        self._output.record({"event": "listening", "address": text}, f"listening on {text}")
+
+    def opened(self, channel: int, hello: Message) -> None:
+        """Begin to count."""
+        text = harmless(address_text(parse_address(hello)))
+        self._channels[channel] = _Channel(text)
+        self._opened += 1
+        if not self._output.live:
+            self._output.record(
+                {"event": "opened", "channel": channel, "address": text},
+                f"channel {channel} opened, by a client of {text}",
+            )
+
+    async def received(self, holder: Holder[Message]) -> None:
+        """Count it, and send it back."""
+        message = holder.unwrap()
+        size = len(message.payload)
+        for counted in (self._channels[message.channel_number], self._total):
+            counted.messages += 1
+            counted.octets += size
+        if message.opcode is OpCode.REQUEST:
+            message.opcode = OpCode.RESPONSE
+        elif message.opcode is OpCode.RESPONSE:
+            return  # nobody asked
+        await answer(self._chnls, holder)
+
+    def closed(self, channel: int, reason: AmpeStatus) -> None:
+        """Say what the channel has carried, unless the table shows it."""
+        gone = self._channels.pop(channel)
+        if not self._output.live:
+            self._output.record(
+                {
+                    "event": "closed",
+                    "channel": channel,
+                    "reason": reason.name.lower(),
+                    "messages": gone.messages,
+                    "bytes": gone.octets,
+                },
+                f"channel {channel} closed after {gone.messages:,} messages,"
+                f" {size_text(gone.octets)}: {in_words(reason)}",
+            )
+
+    def table(self) -> Table:
+        """The live table: the busiest channels, and all together."""
+        table = Table(caption="Ctrl-C ends it", caption_justify="left")
+        table.add_column("channel", justify="right")
+        table.add_column("address", overflow="ellipsis", no_wrap=True)
+        for name in ("open for", "messages", "bytes", "messages/s", "bytes/s"):
+            table.add_column(name, justify="right", no_wrap=True)
+        busiest = sorted(self._channels.items(), key=lambda item: -item[1].messages)
+        for number, channel in busiest[:_MOST_ROWS]:
+            table.add_row(str(number), *channel.cells())
+        if len(busiest) > _MOST_ROWS:
+            table.add_row(f"{len(busiest) - _MOST_ROWS} more")
+        table.add_section()
+        table.add_row(f"{len(busiest)} open", *self._total.cells(), style="bold")
+        return table
+
+    def summarise(self) -> None:
+        """Print what all channels have carried."""
+        total = self._total
+        self._output.record(
+            {
+                "event": "summary",
+                "channels": self._opened,
+                "messages": total.messages,
+                "bytes": total.octets,
+                "seconds": round(trio.current_time() - total.since, 3),
+            },
+            f"{self._opened:,} channels, {total.messages:,} messages, {size_text(total.octets)}"
+            f" in {duration_text(trio.current_time() - total.since)}",
+        )
+
+
+async def echo(
+    addresses: Sequence[ServerAddress],
+    output: Output,
+    task_status: trio.TaskStatus[Sequence[ServerAddress]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until Ctrl-C, then print a summary. Raises `CommandError` when it cannot listen."""
+    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+        service = Echo(chnls, output)
+        async with until_interrupted(), trio.open_nursery() as nursery:
+            bound = await nursery.start(serve, ampe, chnls, addresses, service)
+            nursery.start_soon(output.show, service.table)
+            task_status.started(bound)
+        service.summarise()
+
+
+@click.command(
+    "echo", epilog=example("pytofu echo tcp://127.0.0.1:7099 uds:///run/user/1000/echo.sock")
+)
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=ServerAddressType())
+@json_option
+def command(addresses: tuple[ServerAddress, ...], as_json: bool) -> None:
+    """Send every message back, until Ctrl-C.
+
+    Listens on any number of addresses, over TCP and over Unix sockets. On a terminal a table
+    shows what each channel carries; elsewhere there is a line for every channel that opens or
+    closes.
+    """
+    trio.run(echo, addresses, Output(as_json=as_json))

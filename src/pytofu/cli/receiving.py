@@ -1,0 +1,102 @@
+"""Where `pytofu serve-files` stores files: in one directory, and nowhere else."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from pathlib import Path, PurePosixPath
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class RefusedError(Exception):
+    """The file is not stored; the text, one line, says why."""
+
+
+class Incoming:
+    """A file that is being received, under a temporary name in its directory.
+
+    `store` gives it its own name; `discard` removes it. One of them has to be called. The methods
+    block: they touch the disk. OSError, as RefusedError, means that the file is not stored.
+    """
+
+    def __init__(self, root: Path, name: str, size: int, *, overwrite: bool) -> None:
+        """Raises `RefusedError` when there may not be such a file."""
+        self.name = name
+        self.size = size
+        self.received = 0
+        self._overwrite = overwrite
+        self._digest = hashlib.sha256()
+        self._temporary = f".pytofu-{secrets.token_hex(8)}.part"
+        with contextlib.ExitStack() as cleanup:
+            self._directory, self._last = _open_directory(root, name)
+            cleanup.callback(os.close, self._directory)
+            self._check_free()
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.open(self._temporary, flags, 0o666, dir_fd=self._directory)
+            cleanup.pop_all()
+
+    def _check_free(self) -> None:
+        if self._overwrite:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(self._last, dir_fd=self._directory)
+            raise RefusedError("there is such a file already")
+
+    def write(self, part: bytes) -> None:
+        """Add a part of the content."""
+        self.received += len(part)
+        if self.received > self.size:
+            raise RefusedError(f"more than the {self.size} bytes announced")
+        self._digest.update(part)
+        view = memoryview(part)
+        while view:
+            view = view[os.write(self._file, view) :]
+
+    def store(self, sha256: str | None) -> str:
+        """Check size and hash, and give the file its name. Returns the hash."""
+        if self.received != self.size:
+            raise RefusedError(f"{self.size} bytes were announced, {self.received} came")
+        found = self._digest.hexdigest()
+        if sha256 != found:
+            raise RefusedError(f"its sha256 is {found} here, another one there")
+        self._check_free()
+        os.rename(
+            self._temporary, self._last, src_dir_fd=self._directory, dst_dir_fd=self._directory
+        )
+        self._close()
+        return found
+
+    def discard(self) -> None:
+        """Remove what came so far."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary, dir_fd=self._directory)
+        self._close()
+
+    def _close(self) -> None:
+        os.close(self._file)
+        os.close(self._directory)
+
+
+def _open_directory(root: Path, name: str) -> tuple[int, str]:
+    """Open the directory, in `root`, that the name is in; its descriptor, and the last part.
+
+    Symbolic links are resolved, and what they lead to has to be in `root`. The directory is then
+    opened step by step without following any link, so that one put there meanwhile is not either.
+    """
+    path = PurePosixPath(name)
+    if "\0" in name or path.is_absolute() or ".." in path.parts or not path.name:
+        raise RefusedError("not a name of a file in the directory")
+    root = root.resolve()
+    try:
+        relative = (root / path.parent).resolve(strict=True).relative_to(root)
+        directory = os.open(root, _DIRECTORY)
+        for part in relative.parts:
+            parent, directory = directory, -1
+            try:
+                directory = os.open(part, _DIRECTORY, dir_fd=parent)
+            finally:
+                os.close(parent)
+    except (OSError, ValueError, RuntimeError):
+        raise RefusedError("there is no such directory") from None
+    return directory, path.name

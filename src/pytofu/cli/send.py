@@ -1,0 +1,147 @@
+"""`pytofu send`: one message, and its answer."""
+
+import base64
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import BinaryIO, override
+
+import click
+import trio
+
+from pytofu import OpCode
+from pytofu.cli.addresses import ClientAddress, ClientAddressType
+from pytofu.cli.conversation import Conversation, Received, dial
+from pytofu.cli.frames import hex_dump
+from pytofu.cli.output import Output, duration_text, example, harmless, json_option
+from pytofu.cli.running import CommandError, unless_interrupted
+from pytofu.header import MAX_PART_LEN
+
+
+def body_text(body: bytes) -> str | None:
+    """The body as text, if that is what it is."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if all(c.isprintable() or c in "\n\t" for c in text) else None
+
+
+def answer_lines(answer: Received, seconds: float) -> Iterator[str]:
+    """An answer for people."""
+    yield f"{answer.opcode.name}, id {answer.message_id}, after {duration_text(seconds)}"
+    for name, value in answer.headers:
+        yield f"{harmless(name)}: {harmless(value)}"
+    if answer.body:
+        yield ""
+        text = body_text(answer.body)
+        yield from hex_dump(answer.body) if text is None else [text.removesuffix("\n")]
+
+
+def answer_record(answer: Received, seconds: float) -> dict[str, object]:
+    """An answer for machines; the body also as text where it is text."""
+    return {
+        "opcode": answer.opcode.name,
+        "id": answer.message_id,
+        "more": answer.more,
+        "ms": round(seconds * 1e3, 4),
+        "headers": [list(header) for header in answer.headers],
+        "body": base64.b64encode(answer.body).decode(),
+        "text": body_text(answer.body),
+    }
+
+
+async def send(
+    address: ClientAddress,
+    headers: tuple[tuple[str, str], ...],
+    body: bytes,
+    *,
+    signal: bool,
+    timeout: float,
+    output: Output,
+) -> None:
+    """Send one message and print all parts of its answer; a signal has none.
+
+    Raises `CommandError` when there is no connection or no answer in time, `AmpeException` when
+    the message cannot be sent.
+    """
+    async with dial(address) as conversation:
+        started = time.perf_counter()
+        opcode = OpCode.SIGNAL if signal else OpCode.REQUEST
+        message_id = conversation.post(opcode, headers, body)
+        if not signal:
+            await _print_answer(conversation, message_id, started, timeout, output)
+    if signal:
+        output.record({"sent": message_id}, f"sent, id {message_id}")
+
+
+async def _print_answer(
+    conversation: Conversation, message_id: int, started: float, timeout: float, output: Output
+) -> None:
+    with trio.move_on_after(timeout) as scope:
+        more = True
+        while more:
+            answer = await conversation.answer_to(message_id)
+            seconds = time.perf_counter() - started
+            output.record(answer_record(answer, seconds), "\n".join(answer_lines(answer, seconds)))
+            more = answer.more
+    if scope.cancelled_caught:
+        raise CommandError(f"no answer from {conversation.where} within {timeout:g} s")
+
+
+class HeaderType(click.ParamType):
+    """A text header, K=V."""
+
+    name = "k=v"
+
+    @override
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        name, equals, text = value.partition("=")
+        if not equals:
+            self.fail(f"not K=V: {value!r}", param, ctx)
+        return name, text
+
+
+@click.command(
+    "send", epilog=example("pytofu send tcp://127.0.0.1:7099 --header lang=en --body 'hello, tofu'")
+)
+@click.argument("address", type=ClientAddressType())
+@click.option(
+    "-H", "--header", "headers", type=HeaderType(), multiple=True, help="A text header; repeatable."
+)
+@click.option("-b", "--body", help="The body, as text.")
+@click.option("--file", type=click.File("rb"), help="A file with the body; - is standard input.")
+@click.option("--signal", is_flag=True, help="Send a Signal, which has no answer.")
+@click.option(
+    "-W",
+    "--timeout",
+    type=click.FloatRange(0.001, 86400),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for the whole answer.",
+)
+@json_option
+def command(
+    address: ClientAddress,
+    headers: tuple[tuple[str, str], ...],
+    body: str | None,
+    file: BinaryIO | None,
+    signal: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Send one message, a Request, and print its answer.
+
+    The body has at most 65,535 bytes; `pytofu put` sends files of any size.
+    """
+    if body is not None and file is not None:
+        raise click.UsageError("--body and --file exclude each other")
+    data = file.read(MAX_PART_LEN + 1) if file else (body or "").encode(errors="surrogateescape")
+    if len(data) > MAX_PART_LEN:
+        raise CommandError(f"the body has more than {MAX_PART_LEN:,} bytes; see pytofu put")
+    work = partial(
+        send, address, headers, data, signal=signal, timeout=timeout, output=Output(as_json=as_json)
+    )
+    trio.run(unless_interrupted, work)

@@ -1,0 +1,94 @@
+"""Every contender that is installed answers rightly; how fast is no test's business."""
+
+import json
+
+import pytest
+
+from benchmarks import contenders, memory, process
+from benchmarks.contenders import NAMES, Ready, load, why_not
+from benchmarks.runner import Failure, run_pair
+from benchmarks.runs import Echoes, Figures, WrongAnswer, echo_figures
+from benchmarks.work import Subject, Task, Work
+
+pytestmark = pytest.mark.timeout(60)  # two interpreters each, on a machine that may be busy
+
+_WORKS = (
+    Work(Subject.ECHO, body=0, outstanding=1),
+    Work(Subject.ECHO, body=65535, outstanding=16),
+    Work(Subject.ONE_WAY, body=1024),
+    Work(Subject.FAN_IN, channels=20),
+    Work(Subject.CONNECTIONS, body=0),
+    Work(Subject.IDLE, channels=20),
+)
+
+
+def _present(name: str) -> str:
+    reason = why_not(name)
+    if reason is not None:
+        pytest.skip(reason)
+    return name
+
+
+@pytest.mark.parametrize("work", _WORKS, ids=lambda work: work.name)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_contender_answers_rightly(name: str, work: Work) -> None:
+    if work.subject not in load(_present(name)).subjects:
+        pytest.skip("takes no part in this")
+    if work.subject is Subject.IDLE and not memory.can_be_measured():
+        pytest.skip("this system does not say how large a process is")
+
+    figures = run_pair(name, Task(work, seconds=0.05, warm_up=0.01))
+
+    if work.subject is Subject.IDLE:
+        assert figures.keys() == {"server_bytes", "client_bytes"}
+    else:
+        assert figures["per_second"] > 0
+    assert ("fairness" in figures) == (work.subject is Subject.FAN_IN)
+
+
+def test_every_contender_exchanges_messages() -> None:
+    for name in NAMES:
+        if why_not(name) is None:
+            assert load(name).subjects >= {Subject.ECHO, Subject.ONE_WAY}
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(contenders._MODULES, "absent", ("absent:CONTENDER", "no_such_package"))
+
+    assert why_not("absent") == "the package no_such_package is not installed"
+
+
+def test_a_contender_that_fails_is_a_failure_and_says_why() -> None:
+    with pytest.raises(Failure, match="KeyError: 'nobody'"):
+        run_pair("nobody", Task(_WORKS[0]))
+
+
+class _Liar:
+    """A contender whose server changes what it answers."""
+
+    subjects = frozenset({Subject.ECHO})
+
+    def missing(self) -> str | None:
+        return None
+
+    def serve(self, task: Task, ready: Ready) -> None:
+        raise NotImplementedError
+
+    def run(self, task: Task, address: str) -> Figures:
+        run = Echoes(task)
+        try:
+            run.answered(run.next_id(), b"not what was sent")
+        except WrongAnswer as error:
+            raise ExceptionGroup("as a nursery would", [error]) from None
+        return echo_figures([run])
+
+
+def test_a_wrong_answer_is_reported_as_such(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process, "load", lambda name: _Liar())
+
+    process.main("client", "liar", Task(_WORKS[0]).to_json(), "nowhere")
+
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"wrong": "expected message 1 with 0 bytes, got message 1 with 17 bytes"}

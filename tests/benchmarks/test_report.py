@@ -1,0 +1,115 @@
+"""Tables, JSON, the picture and the marks, of figures that are made up."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.marks import MARKS, verdicts
+from benchmarks.picture import write_svg
+from benchmarks.report import text, write_json
+from benchmarks.runner import Results
+from benchmarks.work import WORKS, Subject, Task, Work
+
+_ECHO = Work(Subject.ECHO, 64, 1)
+
+
+@pytest.fixture
+def results() -> Results:
+    """Three rounds of an echo; the second was disturbed, for both contenders alike."""
+    results = Results()
+    for ours, theirs in ((3000.0, 1500.0), (300.0, 150.0), (3100.0, 1550.0)):
+        results.add(_ECHO, "pytofu", {"per_second": ours, "p50_us": 300.0})
+        results.add(_ECHO, "asyncio", {"per_second": theirs, "p50_us": 600.0})
+    return results
+
+
+def test_medians_and_ratios_over_the_rounds(results: Results) -> None:
+    assert results.median(_ECHO, "pytofu") == 3000
+    assert results.median(_ECHO, "asyncio", "p50_us") == 600
+    assert results.median(_ECHO, "absent") is None
+    assert results.ratio(_ECHO, "asyncio") == 0.5
+    assert results.ratio(_ECHO, "pytofu", "asyncio") == 2.0
+    assert results.ratio(_ECHO, "absent") is None
+
+
+def test_the_table_has_the_best_first(results: Results) -> None:
+    lines = [line.split() for line in text(results).splitlines()]
+
+    assert lines[0] == ["echo,", "64", "bytes,", "1", "outstanding"]
+    assert lines[2] == ["pytofu", "3,000", "300", "1.00"]
+    assert lines[3] == ["asyncio", "1,500", "600", "0.50"]
+
+
+def test_less_is_better_where_it_is(results: Results) -> None:
+    work = Work(Subject.IDLE, channels=1000)
+    results.add(work, "asyncio", {"server_bytes": 9000.0, "client_bytes": 1.0})
+    results.add(work, "pytofu", {"server_bytes": 6000.0, "client_bytes": 2.0})
+
+    table = text(results).partition(work.title)[2]
+
+    assert table.index("pytofu  ") < table.index("asyncio  ")
+
+
+def test_what_was_not_measured_is_a_dash(results: Results) -> None:
+    results.add(_ECHO, "raw", {"per_second": 9000.0})
+
+    assert "raw          9,000       -" in text(results)
+
+
+def test_json_has_every_round(results: Results, tmp_path: Path) -> None:
+    results.failures.append("somebody: wrong answer")
+    file = tmp_path / "results.json"
+
+    write_json(file, results, [Task(_ECHO)])
+
+    document = json.loads(file.read_text())
+    echo = document["works"]["echo-64x1"]
+    assert echo["rounds"]["pytofu"][1]["per_second"] == 300
+    assert echo["medians"]["pytofu"]["per_second"] == 3000
+    assert document["failures"] == ["somebody: wrong answer"]
+    assert document["machine"]["cores"] >= 1
+
+
+def test_the_picture_has_a_bar_for_each_contender(results: Results, tmp_path: Path) -> None:
+    results.add(Work(Subject.IDLE, channels=1000), "pytofu", {"server_bytes": 1.0})
+    results.add(Work(Subject.ONE_WAY), "a<b", {"per_second": 7.0})
+    file = tmp_path / "results.svg"
+
+    write_svg(file, results)
+
+    tree = ElementTree.fromstring(file.read_text(encoding="utf-8"))
+    space = "{http://www.w3.org/2000/svg}"
+    labels = [element.text for element in tree.iter(f"{space}text")]
+    assert len(list(tree.iter(f"{space}rect"))) == 1 + 3  # the background, and the bars
+    assert labels[:2] == ["echo, 64 bytes, 1 outstanding (messages/s)", "pytofu"]
+    assert "a<b" in labels
+
+
+def test_marks_say_what_is_reached(results: Results) -> None:
+    assert list(verdicts(results)) == [
+        "  reached    2.00  (at least 1.00)  echo, 64 bytes, 1 outstanding: over asyncio"
+    ]
+    results.add(Work(Subject.FAN_IN, channels=1000), "pytofu", {"per_second": 5, "fairness": 0.4})
+    results.add(Work(Subject.FAN_IN, channels=10), "pytofu", {"per_second": 10})
+    results.add(Work(Subject.IDLE, channels=1000), "pytofu", {"server_bytes": 6144})
+    results.add(_ECHO, "pytofu-uds", {"per_second": 6000, "p50_us": 1})
+
+    assert [line.split()[:2] for line in verdicts(results)] == [
+        ["reached", "2.00"],
+        ["reached", "2.00"],
+        ["MISSED", "0.50"],
+        ["MISSED", "0.40"],
+        ["reached", "2.00"],
+    ]
+
+
+def test_every_mark_is_measured_by_the_full_suite() -> None:
+    results = Results()
+    figures = {"per_second": 1.0, "fairness": 1.0, "server_bytes": 1.0}
+    for work in WORKS:
+        for name in ("pytofu", "pytofu-uds", "trio", "asyncio", "uvloop", "pyzmq"):
+            results.add(work, name, figures)
+
+    assert len(list(verdicts(results))) == len(MARKS)
