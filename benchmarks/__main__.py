@@ -1,42 +1,81 @@
-"""The command line of the benchmarks."""
+"""The command line of the benchmarks: pytofu and its peers side by side, over loopback."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
+from benchmarks import memory
 from benchmarks.contenders import NAMES, why_not
-from benchmarks.report import tables, write_json
-from benchmarks.runner import run_all
-from benchmarks.work import WORKS, Task, Work
+from benchmarks.picture import write_svg
+from benchmarks.profiling import profile
+from benchmarks.report import text, write_json
+from benchmarks.runner import Failure, run_all
+from benchmarks.work import WORKS, Subject, Task, Work
 
-_QUICK_WORKS: Final = frozenset({"echo-64x1", "echo-64x64", "oneway-64", "fanin-10"})
-_QUICK_CONTENDERS: Final = frozenset({"pytofu", "pytofu-uds", "raw", "trio", "asyncio"})
+_QUICK_WORKS: Final = frozenset(
+    {
+        *("echo-64x1", "echo-64x64", "echo-65535x16", "oneway-64", "fanin-10", "connect"),
+        *("idle-1000", "startup"),
+    }
+)
+_QUICK_CONTENDERS: Final = frozenset(
+    {"pytofu", "pytofu-uds", "raw", "trio", "asyncio", "uvloop", "pyzmq"}
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the arguments ask for; 0, or 1 when anybody gave a wrong answer or none."""
-    options = _parser().parse_args(arguments)
-    works = [work for work in WORKS if _chosen(work.name, options.work)]
-    names = [name for name in NAMES if not options.contender or name in options.contender]
+    """Run what the arguments ask for; 0, or 1 if anybody gave a wrong answer or none."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
     if options.list:
-        print("works:", *(f"  {work.name:16} {work.title}" for work in WORKS), sep="\n")
-        print("contenders:", *(f"  {name}" for name in NAMES), sep="\n")
+        _print_list()
         return 0
-    if options.quick:
-        works = [work for work in works if options.work or work.name in _QUICK_WORKS]
-        names = [name for name in names if options.contender or name in _QUICK_CONTENDERS]
+    for pattern in options.work:
+        if not any(_chosen(work, [pattern]) for work in WORKS):
+            parser.error(f"no such work: {pattern}; --list names them")
+    works = [
+        work
+        for work in WORKS
+        if _chosen(work, options.work)
+        if options.work or not options.quick or work.name in _QUICK_WORKS
+    ]
+    names = [
+        name
+        for name in options.contender or NAMES
+        if options.contender or not options.quick or name in _QUICK_CONTENDERS
+    ]
     seconds, warm_up, rounds = (0.2, 0.05, 1) if options.quick else (1.0, 0.2, 3)
-    rounds = options.rounds or rounds
-    tasks = [Task(work, options.seconds or seconds, warm_up) for work in works]
-    results = run_all(tasks, list(_present(names)), rounds, _say)
-    print(tables(results))
+    tasks = [
+        Task(work, (options.seconds or seconds) * work.lengthening, warm_up)
+        for work in _measurable(works)
+    ]
+    if options.profile:
+        return _profile(tasks, options.contender or ["pytofu"])
+    results = run_all(tasks, _present(names), options.rounds or rounds, _say)
+    print(text(results))
     if options.json:
-        write_json(options.json, results, tasks, rounds)
+        write_json(options.json, results, tasks)
+    if options.svg:
+        write_svg(options.svg, results)
     for failure in results.failures:
         _say(f"FAILED: {failure}")
     return 1 if results.failures else 0
+
+
+def _chosen(work: Work, patterns: Sequence[str]) -> bool:
+    return not patterns or any(
+        work.subject == pattern or fnmatchcase(work.name, pattern) for pattern in patterns
+    )
+
+
+def _measurable(works: Sequence[Work]) -> Sequence[Work]:
+    if memory.can_be_measured():
+        return works
+    _say("without the memory of idle channels: this system does not say how large a process is")
+    return [work for work in works if work.subject is not Subject.IDLE]
 
 
 def _present(names: Sequence[str]) -> Sequence[str]:
@@ -50,25 +89,47 @@ def _present(names: Sequence[str]) -> Sequence[str]:
     return present
 
 
-def _chosen(name: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(
-        name == pattern or name.startswith(pattern + "-") for pattern in patterns
-    )
+def _profile(tasks: Sequence[Task], names: Sequence[str]) -> int:
+    try:
+        for task in tasks:
+            if task.work.subject in _PROFILED:
+                for name in names:
+                    print(profile(name, task))
+    except Failure as failure:
+        _say(f"FAILED: {failure}")
+        return 1
+    return 0
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+_PROFILED: Final = frozenset({Subject.ECHO, Subject.ONE_WAY, Subject.FAN_IN, Subject.CONNECTIONS})
+"""What a profile can say something about."""
+
+
+def _print_list() -> None:
+    print("works (--work echo: all whose names begin so):")
+    for work in WORKS:
+        print(f"  {work.name:16} {work.title}")
+    print("contenders:")
+    for name in NAMES:
+        reason = why_not(name)
+        print(f"  {name:16} {f'not here: {reason}' if reason else ''}".rstrip())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a short run: does everything work?")
+    parser.add_argument(
+        "--quick", action="store_true", help="few works and contenders, briefly: does it all work?"
+    )
     parser.add_argument(
         "--work",
         action="append",
         default=[],
         metavar="NAME",
-        help="only this work, or all works whose names begin so (echo); may be repeated",
+        help="only this work, all of its kind (echo), or all that match (echo-64x*); repeatable",
     )
     parser.add_argument(
         "--contender",
@@ -76,12 +137,18 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         choices=NAMES,
         metavar="NAME",
-        help="only this contender; may be repeated",
+        help="only this contender; repeatable",
     )
-    parser.add_argument("--rounds", type=int, help="how often each is measured (3)")
-    parser.add_argument("--seconds", type=float, help="how long each is measured (1.0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
-    parser.add_argument("--list", action="store_true", help="name works and contenders")
+    parser.add_argument("--rounds", type=int, metavar="N", help="measure each N times (3)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="measure for S seconds (1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw it")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="instead: where the time of a message goes, by layer, in server and client (pytofu)",
+    )
+    parser.add_argument("--list", action="store_true", help="name the works and the contenders")
     return parser
 
 

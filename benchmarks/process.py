@@ -3,15 +3,46 @@
 Says on its standard output, in one line of JSON, where its server is, or what its client measured.
 """
 
+import cProfile
 import json
 import os
+import signal
 import sys
+from pathlib import Path
 from typing import Never
 
 from benchmarks.contenders import load
 from benchmarks.limits import allow_many_files
 from benchmarks.runs import WrongAnswer
 from benchmarks.work import Task
+
+
+def main(side: str, name: str, task_json: str, address: str = "") -> None:
+    """Serve until killed, or do the client's work once."""
+    task = Task.from_json(task_json)
+    contender = load(name)
+    profiler = cProfile.Profile()
+
+    def ready(where: str) -> None:
+        _say(address=where)
+        if task.profile:
+            signal.signal(signal.SIGTERM, lambda *_: _leave(profiler, task))
+            profiler.enable()
+
+    if side == "server":
+        contender.serve(task, ready)
+        return
+    if task.profile:
+        profiler.enable()
+    answer: dict[str, object] = {}
+    try:
+        answer["figures"] = contender.run(task, address)
+    except* WrongAnswer as errors:
+        answer["wrong"] = str(_unwrapped(errors))
+    if task.profile:
+        profiler.disable()
+        profiler.dump_stats(Path(task.profile, side))
+    _say(**answer)
 
 
 def _say(**what: object) -> None:
@@ -24,28 +55,14 @@ def _unwrapped(error: BaseException) -> BaseException:
     return error
 
 
-def main(side: str, name: str, task_json: str, address: str = "") -> None:
-    """Serve until killed, or do the client's work once."""
-    task = Task.from_json(task_json)
-    allow_many_files()
-    contender = load(name)
-    if side == "server":
-        contender.serve(task, lambda where: _say(address=where))
-        return
-    try:
-        figures = contender.run(task, address)
-    except* WrongAnswer as errors:
-        _say(wrong=str(_unwrapped(errors)))
-    else:
-        _say(figures=figures)
-
-
-def leave() -> Never:
-    """End at once: what was to be said is said, and taking leave is not measured."""
-    sys.stdout.flush()
+def _leave(profiler: cProfile.Profile, task: Task) -> Never:
+    """End the server with its profile written."""
+    profiler.disable()
+    profiler.dump_stats(Path(task.profile, "server"))
     os._exit(0)
 
 
 if __name__ == "__main__":
+    allow_many_files()
     main(*sys.argv[1:])
-    leave()
+    os._exit(0)  # a contender's way of tidying up at exit is nobody's business

@@ -3,12 +3,13 @@
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.contenders import REFERENCE
+from benchmarks.marks import verdicts
 from benchmarks.runner import Results
 from benchmarks.work import Task, Work
 
@@ -16,6 +17,19 @@ _PACKAGES: Final = (
     *("pytofu", "trio", "uvloop", "pyzmq", "pynng", "websockets", "trio-websocket"),
     *("grpcio", "nats-py"),
 )
+
+_COLUMNS: Final[Mapping[str, str]] = {
+    "per_second": "per second",
+    "ms": "ms",
+    "p50_us": "p50 µs",
+    "p99_us": "p99 µs",
+    "fairness": "slowest/fastest",
+    "server_cpu_us": "server CPU µs",
+    "client_cpu_us": "client CPU µs",
+    "server_bytes": "server bytes",
+    "client_bytes": "client bytes",
+}
+"""The figures that tables show, with their headings; JSON has all."""
 
 
 def machine() -> dict[str, Any]:
@@ -37,25 +51,26 @@ def _versions() -> Iterator[tuple[str, str]]:
             continue
 
 
-def tables(results: Results) -> str:
-    """A table for each work: the contenders by their medians, the best first."""
-    return "\n\n".join(_table(results, work) for work in results.rounds)
+def text(results: Results) -> str:
+    """A table for each work, the best contender first, and the marks."""
+    parts = [_table(results, work) for work in results.rounds]
+    marks = list(verdicts(results))
+    if marks:
+        parts.append("\n".join(["marks", *marks]))
+    return "\n\n".join(parts)
 
 
 def _table(results: Results, work: Work) -> str:
     medians = results.medians(work)
-    keys = list(dict.fromkeys(key for figures in medians.values() for key in figures))
-    first = keys[0]
-    rows = [["", *(_heading(key) for key in keys), f"x {REFERENCE}"]]
-    reference = medians.get(REFERENCE, {}).get(first)
-    for name, figures in sorted(medians.items(), key=lambda item: -item[1][first]):
-        ratio = f"{figures[first] / reference:.2f}" if reference else "-"
-        rows.append([name, *(_number(figures.get(key)) for key in keys), ratio])
+    keys = [key for key in _COLUMNS if any(key in figures for figures in medians.values())]
+    more_is_better = keys[0] == "per_second"
+    ranking = sorted(medians, key=lambda name: medians[name][keys[0]], reverse=more_is_better)
+    rows = [["", *(_COLUMNS[key] for key in keys), f"x {REFERENCE}"]]
+    for name in ranking:
+        ratio = results.ratio(work, name)
+        figures = [_number(medians[name].get(key)) for key in keys]
+        rows.append([name, *figures, "-" if ratio is None else f"{ratio:.2f}"])
     return work.title + "\n" + _aligned(rows)
-
-
-def _heading(key: str) -> str:
-    return key.replace("per_second", "per second").replace("_us", " µs").replace("_", " ")
 
 
 def _number(value: float | None) -> str:
@@ -72,20 +87,20 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def write_json(path: Path, results: Results, tasks: Sequence[Task], rounds: int) -> None:
-    """Everything: machine, settings, medians and the figures of each round."""
+def write_json(path: Path, results: Results, tasks: Sequence[Task]) -> None:
+    """Everything: machine, settings, and of each work the medians and the rounds' figures."""
     document = {
         "machine": machine(),
-        "rounds": rounds,
-        "seconds": {task.work.name: task.seconds for task in tasks},
         "works": {
-            work.name: {
-                "title": work.title,
-                "medians": results.medians(work),
-                "rounds": results.rounds[work],
+            task.work.name: {
+                "title": task.work.title,
+                "seconds": task.seconds,
+                "medians": results.medians(task.work),
+                "rounds": results.rounds.get(task.work, {}),
             }
-            for work in results.rounds
+            for task in tasks
         },
+        "marks": list(verdicts(results)),
         "failures": results.failures,
     }
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

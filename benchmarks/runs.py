@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from time import perf_counter_ns
 from typing import Final
 
+from benchmarks.cost import cost_of
 from benchmarks.work import Task
 
 type Figures = dict[str, float]
@@ -33,6 +34,7 @@ class Echoes:
     __slots__ = (
         "_answered_at",
         "_begin",
+        "_cost",
         "_end",
         "_expected",
         "_last_id",
@@ -49,6 +51,7 @@ class Echoes:
         self._last_id = self._expected = channel << 32
         self._sent_at = array("q")
         self._answered_at = array("q")
+        self._cost = cost_of(task)
         self._begin = perf_counter_ns() + int(task.warm_up * _SECOND)
         self._end = self._begin + int(task.seconds * _SECOND)
 
@@ -83,6 +86,15 @@ class Echoes:
         ]
 
     @property
+    def messages(self) -> int:
+        """Answers, those to warm up included."""
+        return len(self._answered_at)
+
+    def costs(self, messages: int) -> Figures:
+        """Processor time a message, when there were so many since this run was made."""
+        return self._cost.figures(messages)
+
+    @property
     def measured(self) -> float:
         """Seconds that were measured."""
         return (self._end - self._begin) / _SECOND
@@ -90,6 +102,8 @@ class Echoes:
 
 def echo_figures(channels: Sequence[Echoes]) -> Figures:
     """Throughput and round trips of all channels together, and how evenly they were served."""
+    messages = sum(run.messages for run in channels)
+    costs = channels[0].costs(messages) if messages else {}
     by_channel = [run.round_trips for run in channels]
     counts = [len(trips) for trips in by_channel]
     trips = sorted(trip for trips in by_channel for trip in trips)
@@ -102,7 +116,7 @@ def echo_figures(channels: Sequence[Echoes]) -> Figures:
     }
     if len(channels) > 1:
         figures["fairness"] = min(counts) / max(counts)
-    return figures
+    return figures | costs | {"messages": messages}
 
 
 class OneWay:
@@ -115,6 +129,7 @@ class OneWay:
         self._counted = 0
         self._began = 0
         self._per_second = 0.0
+        self._cost = cost_of(task)
 
     def stretches(self) -> Iterator[Iterator[int]]:
         """Send a message for every id of a stretch, then ask for the count and call `counted`."""
@@ -139,7 +154,8 @@ class OneWay:
 
     def figures(self) -> Figures:
         """Messages per second, from the first one sent to the answer."""
-        return {"per_second": self._per_second}
+        costs = self._cost.figures(self._sent)
+        return {"per_second": self._per_second} | costs | {"messages": self._sent}
 
 
 class Tally:

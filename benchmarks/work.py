@@ -9,7 +9,6 @@ from typing import Final, Self
 
 import attrs
 
-
 _SAFE_IN_FLIGHT: Final = 64 * 1024
 
 
@@ -43,6 +42,12 @@ class Work:
     """Connections of the client."""
 
     @property
+    def lengthening(self) -> float:
+        """How much longer than others it runs: long enough to see whether a thousand channels are
+        served alike."""
+        return 2.0 if self.subject is Subject.FAN_IN and self.channels >= 1000 else 1.0
+
+    @property
     def name(self) -> str:
         """How the command line calls it."""
         match self.subject:
@@ -66,7 +71,10 @@ class Work:
             case Subject.ONE_WAY:
                 return f"one way, {self.body:,} bytes"
             case Subject.FAN_IN:
-                return f"fan-in, {self.channels:,} channels, {self.body} bytes, 1 outstanding each"
+                plural = "s" if self.channels > 1 else ""
+                return (
+                    f"fan-in, {self.channels:,} channel{plural}, {self.body} bytes, 1 outstanding"
+                )
             case Subject.CONNECTIONS:
                 return "connect, hello, bye"
             case Subject.IDLE:
@@ -84,6 +92,10 @@ class Task:
     """How long to measure."""
     warm_up: float = 0.2
     """Seconds of the same work before that."""
+    server_pid: int = 0
+    """The server's process: the client looks at its memory and its processor time."""
+    profile: str = ""
+    """A folder where both processes write their profiles; without one, nothing is profiled."""
 
     @cached_property
     def body(self) -> bytes:
@@ -121,7 +133,7 @@ WORKS: Final[Sequence[Work]] = (
     Work(Subject.ONE_WAY, 64),
     Work(Subject.ONE_WAY, LARGEST_BODY),
     *(Work(Subject.FAN_IN, channels=channels) for channels in (1, 10, 100, 1000)),
-    Work(Subject.CONNECTIONS),
+    Work(Subject.CONNECTIONS, body=0),
     *(Work(Subject.IDLE, channels=channels) for channels in (1000, 5000)),
     Work(Subject.START_UP),
 )

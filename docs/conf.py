@@ -4,9 +4,6 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from pygments.lexers.special import TextLexer
-from sphinx.application import Sphinx
-
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "pytofu"
@@ -32,18 +29,15 @@ html_css_files = ["pytofu.css"]
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 
+# Single backticks in docstrings name things; what is no name of ours is shown as code.
+default_role = "py:obj"
+
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
 # A class is described by its docstring; `__init__` has none and says nothing more.
 autodoc_class_signature = "mixed"
-# Only the numbers are left out of the signature that IntEnum inherits.
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
-
-
-def setup(app: Sphinx) -> None:
-    """Mermaid diagrams stay text here: drawing them would load a script from elsewhere.
-
-    Readers of the sources on a forge see them drawn.
-    """
-    app.add_lexer("mermaid", TextLexer)

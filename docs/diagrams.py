@@ -103,7 +103,7 @@ def draw_frame() -> Drawing:
 # ---------------------------------------------------------------------- the life of a channel
 
 _STATE_SIZE: Final = (150, 44)
-_STATE_AT: Final[Mapping[State, Point]] = {  # the middle of each box
+STATE_AT: Final[Mapping[State, Point]] = {  # the middle of each box
     State.HELLO_AWAITED: (85, 190),
     State.HELLO_SENT: (355, 60),
     State.HELLO_THEN_BYE: (625, 60),
@@ -145,7 +145,7 @@ def draw_states() -> Drawing:
     for (state, following), messages in arrows.items():
         _draw_transition(picture, state, following, messages)
     _draw_beginnings_and_ends(picture)
-    for state, (x, y) in _STATE_AT.items():
+    for state, (x, y) in STATE_AT.items():
         border = "ink" if state is State.CLOSED else "line"
         picture.box(x - width / 2, y - height / 2, width, height, radius=20, stroke=border)
         picture.text(x, y + 5, state.name, style="mono bold")
@@ -170,7 +170,7 @@ def _draw_transition(
     picture: Drawing, state: State, following: State, messages: list[tuple[str, OpCode]]
 ) -> None:
     width, height = _STATE_SIZE
-    (x0, y0), (x1, y1) = _STATE_AT[state], _STATE_AT[following]
+    (x0, y0), (x1, y1) = STATE_AT[state], STATE_AT[following]
     tint: Tint = "blue" if messages[0][0] == "received" else "orange"
     anchor: Anchor = "start"
     if detour := _DETOURS.get((state, following)):
@@ -200,15 +200,15 @@ def _draw_beginnings_and_ends(picture: Drawing) -> None:
         (State.HELLO_AWAITED, "a connection is accepted"),
         (State.HELLO_SENT, "HelloRequest posted"),
     ):
-        x, y = _STATE_AT[state]
+        x, y = STATE_AT[state]
         picture.arrow((x, y - 54), (x, y - height / 2), tint="soft")
         picture.text(x + 10, y - 42, begin, tint="soft", style="small", anchor="start")
-    closed_x, closed_y = _STATE_AT[State.CLOSED]
+    closed_x, closed_y = STATE_AT[State.CLOSED]
     for state, side, end in (
         (State.BYE_ANSWERED, -1, "the peer closes, or time is up"),
         (State.FINISHING, 1, "everything is sent"),
     ):
-        x, y = _STATE_AT[state]
+        x, y = STATE_AT[state]
         ways = ((x, y + height / 2), (x, closed_y), (closed_x + side * width / 2, closed_y))
         picture.arrow(*ways, tint="soft")
         anchor: Anchor = "end" if side < 0 else "start"

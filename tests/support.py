@@ -156,6 +156,15 @@ def client_address_of(address: Address) -> ClientAddress:
             raise AssertionError(f"nobody can listen on {address}")
 
 
+def has_socket_file(address: Address) -> bool:
+    """Whether there is a file at that address; TCP addresses have none."""
+    match address:
+        case UDSClientAddress(path) | UDSServerAddress(path):
+            return os.path.exists(path)
+        case _:
+            return False
+
+
 def address_headers(address: Address) -> Headers:
     """The text headers of a message that opens a channel with this address."""
     message = Message()

@@ -2,12 +2,13 @@
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Callable, Coroutine, Set
+from collections.abc import Awaitable, Callable, Coroutine, Set
 from functools import partial
 from typing import Any, Final
 
 from benchmarks.contenders import MESSAGES, Ready
 from benchmarks.frames import ASK, HEADER, frame
+from benchmarks.memory import ALREADY_OPEN, IdleMemory
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, echo_figures
 from benchmarks.work import Subject, Task
 
@@ -21,7 +22,7 @@ def _with_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
 
 
 class _AsyncioStreams:
-    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN}
+    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN, Subject.CONNECTIONS, Subject.IDLE}
 
     def __init__(self, runner: _Runner) -> None:
         self._runner = runner
@@ -43,8 +44,14 @@ async def _read(reader: StreamReader) -> tuple[int, bytes]:
 
 
 async def _serve(task: Task, ready: Ready) -> None:
-    counts = task.work.subject is Subject.ONE_WAY
-    handler = partial(_count, Tally(task)) if counts else _echo
+    handler: Callable[[StreamReader, StreamWriter], Awaitable[None]]
+    match task.work.subject:
+        case Subject.ONE_WAY:
+            handler = partial(_count, Tally(task))
+        case Subject.CONNECTIONS | Subject.IDLE:
+            handler = _greet
+        case _:
+            handler = _echo
     server = await asyncio.start_server(handler, "127.0.0.1", 0, backlog=1024)
     ready(str(server.sockets[0].getsockname()[1]))
     async with server:
@@ -74,10 +81,56 @@ async def _count(tally: Tally, reader: StreamReader, writer: StreamWriter) -> No
         writer.close()
 
 
+async def _greet(reader: StreamReader, writer: StreamWriter) -> None:
+    """Answer lines with themselves."""
+    while line := await reader.readline():
+        writer.write(line)
+        await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+
 async def _run(task: Task, port: int) -> Figures:
+    match task.work.subject:
+        case Subject.CONNECTIONS:
+            return await _visit(port, Echoes(task))
+        case Subject.IDLE:
+            return await _stay(port, task)
+        case Subject.ONE_WAY:
+            return await _send(*await asyncio.open_connection("127.0.0.1", port), OneWay(task))
+        case _:
+            return await _ask_all(port, task)
+
+
+async def _visit(port: int, run: Echoes) -> Figures:
+    while run.running:
+        writer, line = await _say(port, b"%d\n" % run.next_id())
+        writer.close()
+        await writer.wait_closed()
+        run.answered(int(line), run.body)
+    return echo_figures([run])
+
+
+async def _say(port: int, line: bytes) -> tuple[StreamWriter, bytes]:
+    """A new connection, and its answer to this line."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(line)
+    await writer.drain()
+    return writer, await reader.readline()
+
+
+async def _stay(port: int, task: Task) -> Figures:
+    writers = [(await _say(port, b"hello\n"))[0] for _ in range(ALREADY_OPEN)]
+    memory = IdleMemory(task)
+    writers += [(await _say(port, b"hello\n"))[0] for _ in range(task.work.channels)]
+    figures = memory.figures()
+    for writer in writers:
+        writer.close()
+    return figures
+
+
+async def _ask_all(port: int, task: Task) -> Figures:
     streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(task.work.channels)]
-    if task.work.subject is Subject.ONE_WAY:
-        return await _send(*streams[0], OneWay(task))
     runs = [Echoes(task, channel) for channel in range(len(streams))]
     async with asyncio.TaskGroup() as group:
         for (reader, writer), run in zip(streams, runs, strict=True):

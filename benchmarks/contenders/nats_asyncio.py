@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import nats
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from benchmarks.contenders import MESSAGES, Ready
@@ -40,14 +42,14 @@ class _Nats:
             configuration.write_text(_CONFIGURATION)
             program = shutil.which("nats-server", path=_path())
             assert program is not None
+            files = ("--ports_file_dir", folder)
             process = subprocess.Popen(
-                [program, "--config", configuration, "--addr", "127.0.0.1", "--port", "-1"]
-                + ["--ports_file_dir", folder],
+                (program, "-c", configuration, "-a", "127.0.0.1", "-p", "-1", *files),
                 stderr=subprocess.DEVNULL,
             )
             with process:
                 try:
-                    asyncio.run(_serve(task, Path(folder), ready))
+                    asyncio.run(_serve(task, _address(Path(folder)), ready))
                 finally:
                     process.kill()
 
@@ -60,18 +62,17 @@ def _path() -> str:
     return os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
-async def _address(folder: Path) -> str:
+def _address(folder: Path) -> str:
     """Where the server listens: it writes a file about it once it does."""
     while True:
         for file in folder.glob("*.ports"):
             with suppress(json.JSONDecodeError):
                 url: str = json.loads(file.read_text())["nats"][0]
                 return url
-        await asyncio.sleep(0.01)
+        time.sleep(0.01)
 
 
-async def _serve(task: Task, folder: Path, ready: Ready) -> None:
-    address = await _address(folder)
+async def _serve(task: Task, address: str, ready: Ready) -> None:
     client = await nats.connect(address)
     answer = _counter(Tally(task)) if task.work.subject is Subject.ONE_WAY else _echo
     await client.subscribe(
@@ -104,7 +105,7 @@ async def _run(task: Task, address: str) -> Figures:
     return await _ask(client, Echoes(task), task.work.outstanding)
 
 
-async def _ask(client: nats.NATS, run: Echoes, outstanding: int) -> Figures:
+async def _ask(client: Client, run: Echoes, outstanding: int) -> Figures:
     inbox = client.new_inbox()
     answers = (await client.subscribe(inbox)).messages
     for _ in range(outstanding):
@@ -118,7 +119,7 @@ async def _ask(client: nats.NATS, run: Echoes, outstanding: int) -> Figures:
     return echo_figures([run])
 
 
-async def _send(client: nats.NATS, run: OneWay) -> Figures:
+async def _send(client: Client, run: OneWay) -> Figures:
     for ids in run.stretches():
         for message_id in ids:
             await client.publish(_SUBJECT, pack(message_id, run.body))

@@ -13,7 +13,7 @@ from benchmarks.work import Subject, Task
 
 type _Send = Callable[[bytes], None]
 
-_RECEIVE: Final = 256 * 1024
+_RECEIVE: Final = 64 * 1024
 
 
 class _RawSockets:

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from benchmarks.contenders import MESSAGES, Ready
+from benchmarks.memory import ALREADY_OPEN, IdleMemory
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, WrongAnswer, echo_figures
 from benchmarks.work import Subject, Task
 from pytofu import (
@@ -32,7 +33,7 @@ from pytofu import (
 
 
 class _PyTofu:
-    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN}
+    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN, Subject.CONNECTIONS, Subject.IDLE}
 
     def __init__(self, *, uds: bool) -> None:
         self._uds = uds
@@ -84,7 +85,7 @@ async def _answer(ampe: Ampe, chnls: ChannelGroup, tally: Tally | None) -> None:
     """Requests are echoed; where signals are counted, a request asks how many there were."""
     holder: Holder[Message] = Holder()
     while True:
-        message = await chnls.wait_receive()
+        message: Message | None = await chnls.wait_receive()
         while message is not None:
             holder.set(message)
             match message.opcode:
@@ -112,24 +113,70 @@ async def _answer(ampe: Ampe, chnls: ChannelGroup, tally: Tally | None) -> None:
 
 async def _run(task: Task, address: TCPClientAddress | UDSClientAddress) -> Figures:
     async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
-        numbers = [await _connect(ampe, chnls, address) for _ in range(task.work.channels)]
-        if task.work.subject is Subject.ONE_WAY:
-            return await _send(ampe, chnls, numbers[0], OneWay(task))
-        runs = {number: Echoes(task, number) for number in numbers}
-        return await _ask(ampe, chnls, runs, task.work.outstanding)
+        match task.work.subject:
+            case Subject.ONE_WAY:
+                number = await _connect(ampe, chnls, address)
+                return await _send(ampe, chnls, number, OneWay(task))
+            case Subject.CONNECTIONS:
+                return await _visit(ampe, chnls, address, Echoes(task))
+            case Subject.IDLE:
+                for _ in range(ALREADY_OPEN):
+                    await _connect(ampe, chnls, address)
+                memory = IdleMemory(task)
+                for _ in range(task.work.channels):
+                    await _connect(ampe, chnls, address)
+                return memory.figures()
+            case _:
+                numbers = [await _connect(ampe, chnls, address) for _ in range(task.work.channels)]
+                runs = {number: Echoes(task, number) for number in numbers}
+                return await _ask(ampe, chnls, runs, task.work.outstanding)
 
 
 async def _connect(
-    ampe: Ampe, chnls: ChannelGroup, address: TCPClientAddress | UDSClientAddress
+    ampe: Ampe,
+    chnls: ChannelGroup,
+    address: TCPClientAddress | UDSClientAddress,
+    message_id: int = 0,
 ) -> int:
     with borrowed_message(ampe) as holder:
         address.format(holder.value)
-        number = chnls.post(holder).channel_number
-        holder.set(await chnls.wait_receive())
         assert holder.value is not None
-        if holder.value.opcode is not OpCode.HELLO_RESPONSE:
-            raise WrongAnswer(f"no HelloResponse: {holder.value}")
+        holder.value.message_id = message_id
+        number = chnls.post(holder).channel_number
+    await _expect(ampe, chnls, OpCode.HELLO_RESPONSE)
     return number
+
+
+async def _expect(ampe: Ampe, chnls: ChannelGroup, opcode: OpCode) -> tuple[int, bytes]:
+    """The id and the body of the next message, which must have this opcode."""
+    holder = Holder(await chnls.wait_receive())
+    message = holder.value
+    assert message is not None
+    if message.opcode is not opcode:
+        raise WrongAnswer(f"expected {opcode.name}, got {message}")
+    answer = message.message_id, message.payload
+    ampe.put(holder)
+    return answer
+
+
+async def _visit(
+    ampe: Ampe,
+    chnls: ChannelGroup,
+    address: TCPClientAddress | UDSClientAddress,
+    run: Echoes,
+) -> Figures:
+    while run.running:
+        number = await _connect(ampe, chnls, address, run.next_id())
+        with borrowed_message(ampe) as holder:
+            message = holder.value
+            assert message is not None
+            message.opcode = OpCode.BYE_REQUEST
+            message.channel_number = number
+            chnls.post(holder)
+        _, body = await _expect(ampe, chnls, OpCode.BYE_RESPONSE)
+        closed_id, _ = await _expect(ampe, chnls, OpCode.SIGNAL)  # the channel has closed
+        run.answered(closed_id, body)
+    return echo_figures([run])
 
 
 async def _ask(
@@ -141,7 +188,7 @@ async def _ask(
     waiting = len(runs)
     holder: Holder[Message] = Holder()
     while waiting:
-        message = await chnls.wait_receive()
+        message: Message | None = await chnls.wait_receive()
         while message is not None:
             if message.opcode is not OpCode.RESPONSE:
                 raise WrongAnswer(f"no Response: {message}")
@@ -191,11 +238,8 @@ async def _ask_count(ampe: Ampe, chnls: ChannelGroup, number: int) -> bytes:
         message.opcode = OpCode.REQUEST
         message.channel_number = number
         chnls.post(holder)
-        holder.set(await chnls.wait_receive())
-        assert holder.value is not None
-        if holder.value.opcode is not OpCode.RESPONSE:
-            raise WrongAnswer(f"no Response: {holder.value}")
-        return holder.value.payload
+    _, body = await _expect(ampe, chnls, OpCode.RESPONSE)
+    return body
 
 
 TCP: Final = _PyTofu(uds=False)

@@ -9,16 +9,17 @@ import trio
 
 from benchmarks.contenders import MESSAGES, Ready
 from benchmarks.frames import ASK, Cutter, frame
+from benchmarks.memory import ALREADY_OPEN, IdleMemory
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, WrongAnswer, echo_figures
 from benchmarks.work import Subject, Task
 
 type _Send = Callable[[bytes], Awaitable[None]]
 
-_RECEIVE: Final = 256 * 1024
+_RECEIVE: Final = 64 * 1024
 
 
 class _TrioStream:
-    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN}
+    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN, Subject.CONNECTIONS, Subject.IDLE}
 
     def missing(self) -> str | None:
         return None
@@ -58,9 +59,47 @@ async def _count(tally: Tally, stream: trio.SocketStream) -> None:
 
 
 async def _run(task: Task, port: int) -> Figures:
+    match task.work.subject:
+        case Subject.CONNECTIONS:
+            return await _visit(port, Echoes(task))
+        case Subject.IDLE:
+            return await _stay(port, task)
+        case Subject.ONE_WAY:
+            return await _send(await trio.open_tcp_stream("127.0.0.1", port), OneWay(task))
+        case _:
+            return await _ask_all(port, task)
+
+
+async def _visit(port: int, run: Echoes) -> Figures:
+    while run.running:
+        stream, answer = await _say(port, frame(run.next_id(), run.body))
+        await stream.aclose()
+        run.answered(*answer)
+    return echo_figures([run])
+
+
+async def _say(port: int, request: bytes) -> tuple[trio.SocketStream, tuple[int, bytes]]:
+    """A new connection, and its answer to this request."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    await stream.send_all(request)
+    cutter, answers = Cutter(), list[tuple[int, bytes]]()
+    while not answers:
+        answers += cutter.feed(await stream.receive_some(_RECEIVE))
+    return stream, answers[0]
+
+
+async def _stay(port: int, task: Task) -> Figures:
+    streams = [(await _say(port, frame(1, b"hello")))[0] for _ in range(ALREADY_OPEN)]
+    memory = IdleMemory(task)
+    streams += [(await _say(port, frame(1, b"hello")))[0] for _ in range(task.work.channels)]
+    figures = memory.figures()
+    for stream in streams:
+        await stream.aclose()
+    return figures
+
+
+async def _ask_all(port: int, task: Task) -> Figures:
     streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(task.work.channels)]
-    if task.work.subject is Subject.ONE_WAY:
-        return await _send(streams[0], OneWay(task))
     runs = [Echoes(task, channel) for channel in range(len(streams))]
     async with trio.open_nursery() as nursery:
         for stream, run in zip(streams, runs, strict=True):

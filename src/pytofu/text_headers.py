@@ -24,7 +24,7 @@ class TextHeaders:
     """The text headers of a message, in order; names may repeat and are case-sensitive.
 
     The bytes are kept as they came or as they will go; reading splits them anew each time.
-    `len()` is their number of bytes, iteration yields `TextHeader`s. PROTOCOL 1.
+    `len()` is their number of bytes, iteration yields `TextHeader` tuples. PROTOCOL 1.
     """
 
     __slots__ = ("_raw",)

@@ -55,7 +55,7 @@ def test_less_is_better_where_it_is(results: Results) -> None:
 def test_what_was_not_measured_is_a_dash(results: Results) -> None:
     results.add(_ECHO, "raw", {"per_second": 9000.0})
 
-    assert "raw          9,000       -" in text(results)
+    assert "  raw           9,000       -      3.00\n" in text(results)
 
 
 def test_json_has_every_round(results: Results, tmp_path: Path) -> None:

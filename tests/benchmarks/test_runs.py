@@ -79,7 +79,7 @@ def test_one_way_is_counted_by_the_server() -> None:
 def test_one_way_notices_what_did_not_arrive_as_sent(wrong: str) -> None:
     run, tally = OneWay(attrs.evolve(_TASK, warm_up=0.001)), Tally(_TASK)
     ids = list(next(run.stretches()))
-    bodies = {message_id: run.body for message_id in ids}
+    bodies = dict.fromkeys(ids, run.body)
     if wrong == "lost":
         ids.pop(3)
     elif wrong == "order":

@@ -6,7 +6,8 @@ all interfaces to listen on.
 """
 
 import re
-from typing import Final, override
+from collections.abc import Sequence
+from typing import Final
 
 import click
 
@@ -94,31 +95,21 @@ def _header_value(text: str, default_host: str) -> str:
     return text
 
 
-class ClientAddressType(click.ParamType):
-    """An argument that is an address to connect to."""
-
-    name = "address"
-
-    @override
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> ClientAddress:
-        try:
-            return client_address(value)
-        except AddressError as error:
-            self.fail(str(error), param, ctx)
+def to_client_address(
+    context: click.Context, parameter: click.Parameter, text: str
+) -> ClientAddress:
+    """Callback of an argument: where to connect to."""
+    try:
+        return client_address(text)
+    except AddressError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
 
 
-class ServerAddressType(click.ParamType):
-    """An argument that is an address to listen on."""
-
-    name = "address"
-
-    @override
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> ServerAddress:
-        try:
-            return server_address(value)
-        except AddressError as error:
-            self.fail(str(error), param, ctx)
+def to_server_addresses(
+    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
+) -> Sequence[ServerAddress]:
+    """Callback of an argument: where to listen."""
+    try:
+        return [server_address(text) for text in texts]
+    except AddressError as error:
+        raise click.BadParameter(str(error), context, parameter) from None

@@ -8,6 +8,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from ipaddress import ip_address
+from operator import itemgetter
 from typing import Final
 
 import attrs
@@ -22,7 +23,7 @@ _PCAPNG_MAGIC: Final = bytes.fromhex("0a0d0d0a")
 _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 
 _TCP: Final = 6
-_FIN, _SYN, _ACK = 0x01, 0x02, 0x10
+_SYN, _ACK = 0x02, 0x10
 _IPV6_EXTENSIONS: Final = frozenset({0, 43, 60})
 _LINK_HEADER_LEN: Final = {0: 4, 108: 4, 12: 0, 14: 0, 101: 0, 228: 0, 229: 0, 113: 16, 276: 20}
 """Bytes before the IP packet, by link type; Ethernet, 1, is read for itself."""
@@ -68,7 +69,8 @@ class Stream:
     data: bytes = b""
     missing: int = 0
     """Bytes that are not in the capture, behind `data`; what comes behind them is left out."""
-    _base: int = 0
+    base: int = 0
+    """The sequence number of the first byte."""
     _parts: list[tuple[int, int, bytes]] = attrs.field(factory=list[tuple[int, int, bytes]])
     _starts: list[int] = attrs.field(factory=list[int])
     _packets: list[int] = attrs.field(factory=list[int])
@@ -77,16 +79,16 @@ class Stream:
         """The number, from 1, of the packet with the byte at this offset of `data`."""
         return self._packets[max(0, bisect_right(self._starts, offset) - 1)]
 
-    def add(self, segment: _Segment) -> None:
-        """Take note of a segment; the order does not matter."""
+    def add(self, packet: int, sequence: int, data: bytes) -> None:
+        """Take note of what a packet carries; the order does not matter."""
         # Sequence numbers wrap around: the distance to the base is what counts, as a signed one.
-        distance = (segment.sequence - self._base + 2**31) % 2**32 - 2**31
-        self._parts.append((distance, segment.packet, segment.data))
+        distance = (sequence - self.base + 2**31) % 2**32 - 2**31
+        self._parts.append((distance, packet, data))
 
     def join(self) -> None:
         """Put the segments in order, each byte once."""
         data = bytearray()
-        self._parts.sort(key=lambda part: part[:2])
+        self._parts.sort(key=itemgetter(0, 1))
         for distance, packet, part in self._parts:
             if distance > len(data):
                 self.missing = distance - len(data)
@@ -117,26 +119,39 @@ class Capture:
 def read_capture(data: bytes, port: int | None = None) -> Capture:
     """The streams of a capture; with a port, only those of connections from or to it."""
     streams: list[Stream] = []
-    current: dict[tuple[Endpoint, Endpoint], Stream] = {}
     problem: str | None = None
-    packets = _pcapng_packets(data) if data[:4] == _PCAPNG_MAGIC else _pcap_packets(data)
-    for number, packet in enumerate(packets, 1):
-        segment = _segment(number, link_type, packet)
-        if segment is None or port not in {None, segment.source.port, segment.target.port}:
-            continue
-        way = segment.source, segment.target
-        syn = bool(segment.flags & _SYN)
-        base = (segment.sequence + syn) % 2**32
-        stream = current.get(way)
-        if stream is None or (syn and stream._base != base):
-            connecting = syn and not segment.flags & _ACK
-            stream = current[way] = Stream(*way, from_start=syn, connecting=connecting, base=base)
-            streams.append(stream)
-        if segment.data:
-            stream.add(attrs.evolve(segment, sequence=base))
+    try:
+        for segment in _segments(data):
+            if port in {None, segment.source.port, segment.target.port}:
+                _sort_in(streams, segment)
+    except CaptureError as error:
+        problem = str(error)
     for stream in streams:
         stream.join()
-    return [stream for stream in streams if stream.data or stream.missing]
+    return Capture([stream for stream in streams if stream.data or stream.missing], problem)
+
+
+def _segments(data: bytes) -> Iterator[_Segment]:
+    packets = _pcapng_packets(data) if data[:4] == _PCAPNG_MAGIC else _pcap_packets(data)
+    for number, (link_type, packet) in enumerate(packets, 1):
+        segment = _segment(number, link_type, packet)
+        if segment is not None:
+            yield segment
+
+
+def _sort_in(streams: list[Stream], segment: _Segment) -> None:
+    """Add the segment to the newest stream of its direction, or to a new one."""
+    way = segment.source, segment.target
+    syn = bool(segment.flags & _SYN)
+    base = (segment.sequence + syn) % 2**32
+    found = (stream for stream in reversed(streams) if (stream.source, stream.target) == way)
+    stream = next(found, None)
+    if stream is None or (syn and stream.base != base):  # the ports are being used again
+        connecting = syn and not segment.flags & _ACK
+        stream = Stream(*way, from_start=syn, connecting=connecting, base=base)
+        streams.append(stream)
+    if segment.data:
+        stream.add(segment.packet, base, segment.data)
 
 
 def _pcap_packets(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -189,10 +204,7 @@ def _segment(number: int, link_type: int, packet: bytes) -> _Segment | None:
         ip = _ip_packet(link_type, packet)
         if not ip:
             return None
-        if ip[0] >> 4 == 4:
-            found = _ipv4(ip)
-        else:
-            found = _ipv6(ip) if ip[0] >> 4 == 6 else None
+        found = _ipv4(ip) if ip[0] >> 4 == 4 else _ipv6(ip)
         if found is None:
             return None
         source, target, tcp = found
@@ -231,6 +243,8 @@ def _ipv4(ip: bytes) -> tuple[str, str, bytes] | None:
 
 
 def _ipv6(ip: bytes) -> tuple[str, str, bytes] | None:
+    if ip[0] >> 4 != 6:
+        return None
     length, following = struct.unpack_from(">HB", ip, 4)
     source, target = str(ip_address(ip[8:24])), str(ip_address(ip[24:40]))
     payload = ip[40 : 40 + length if length else len(ip)]

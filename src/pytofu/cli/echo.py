@@ -9,7 +9,7 @@ import trio
 from rich.table import Table
 
 from pytofu import AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe, parse_address
-from pytofu.cli.addresses import ServerAddress, ServerAddressType, address_text
+from pytofu.cli.addresses import ServerAddress, address_text, to_server_addresses
 from pytofu.cli.output import Output, duration_text, example, harmless, json_option, size_text
 from pytofu.cli.running import in_words, until_interrupted
 from pytofu.cli.serving import answer, serve
@@ -160,9 +160,11 @@ async def echo(
 @click.command(
     "echo", epilog=example("pytofu echo tcp://127.0.0.1:7099 uds:///run/user/1000/echo.sock")
 )
-@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=ServerAddressType())
+@click.argument(
+    "addresses", metavar="ADDRESS...", nargs=-1, required=True, callback=to_server_addresses
+)
 @json_option
-def command(addresses: tuple[ServerAddress, ...], as_json: bool) -> None:
+def command(addresses: Sequence[ServerAddress], as_json: bool) -> None:
     """Send every message back, until Ctrl-C.
 
     Listens on any number of addresses, over TCP and over Unix sockets. On a terminal a table

@@ -116,7 +116,9 @@ def read_frames(data: bytes, side: Side) -> Iterator[Frame | Break]:
                 if body_at > len(data)
                 else (body_at, header.body_len)
             )
-            why = f"the {missing} should have {length:,} bytes, and only {len(data) - at:,} are here"
+            why = (
+                f"the {missing} should have {length:,} bytes, and only {len(data) - at:,} are here"
+            )
             yield Break(len(data), begin, why, header)
             return
         yield Frame(begin, header, TextHeaders(data[text_at:body_at]), data[body_at:end])
@@ -166,4 +168,4 @@ def hex_dump(data: bytes, offset: int = 0) -> Iterator[str]:
     for begin in range(0, len(data), 16):
         line = data[begin : begin + 16]
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in line)
-        yield f"{offset + begin:08x}  {line.hex(' '):47}  {text}"
+        yield f"{offset + begin:04x}  {line.hex(' '):47}  {text}"

@@ -48,9 +48,7 @@ class Output:
         """
         if not self.live:
             return
-        with Live(
-            draw(), console=self.console, auto_refresh=False, transient=True
-        ) as live:
+        with Live(draw(), console=self.console, auto_refresh=False, transient=True) as live:
             while True:
                 live.update(draw(), refresh=True)
                 await trio.sleep(_REFRESH)

@@ -7,7 +7,7 @@ import click
 import trio
 
 from pytofu import OpCode
-from pytofu.cli.addresses import ClientAddress, ClientAddressType, address_text
+from pytofu.cli.addresses import ClientAddress, to_client_address
 from pytofu.cli.conversation import Conversation, ConversationEndedError, dial
 from pytofu.cli.output import Output, duration_text, example, json_option, size_text
 from pytofu.cli.running import CommandError, until_interrupted
@@ -144,31 +144,40 @@ async def ping(address: ClientAddress, settings: Settings, output: Output) -> No
 
 
 @click.command("ping", epilog=example("pytofu ping tcp://127.0.0.1:7099 --count 5 --size 1000"))
-@click.argument("address", type=ClientAddressType())
-@click.option("-c", "--count", type=click.IntRange(1), help="Requests to send; else until Ctrl-C.")
+@click.argument("address", callback=to_client_address)
+@click.option(
+    "-c",
+    "--count",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Requests to send; else until Ctrl-C.",
+)
 @click.option(
     "-i",
     "--interval",
     type=click.FloatRange(0.001, 86400),
+    metavar="SECONDS",
     default=1.0,
     show_default=True,
-    help="Seconds from one request to the next.",
+    help="From one request to the next.",
 )
 @click.option(
     "-s",
     "--size",
     type=click.IntRange(0, MAX_PART_LEN),
+    metavar="BYTES",
     default=56,
     show_default=True,
-    help="Bytes in each request's body.",
+    help="Length of each request's body.",
 )
 @click.option(
     "-W",
     "--timeout",
     type=click.FloatRange(0.001, 86400),
+    metavar="SECONDS",
     default=2.0,
     show_default=True,
-    help="Seconds after which a request counts as lost.",
+    help="After which a request counts as lost.",
 )
 @click.option(
     "-f", "--flood", is_flag=True, help="Send the next request as soon as the last is answered."

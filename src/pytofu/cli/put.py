@@ -10,9 +10,10 @@ from typing import BinaryIO, Final
 
 import click
 import trio
+from rich.console import RenderableType
 
 from pytofu import AmpeException
-from pytofu.cli.addresses import ClientAddress, ClientAddressType
+from pytofu.cli.addresses import ClientAddress, to_client_address
 from pytofu.cli.conversation import Conversation, Received, dial
 from pytofu.cli.output import (
     Output,
@@ -86,7 +87,7 @@ async def put(path: Path, address: ClientAddress, name: str, output: Output) -> 
 
     Raises `CommandError` when it was not stored, `OSError` when it cannot be read.
     """
-    with path.open("rb") as file:  # noqa: ASYNC230  (a moment, before anything else runs)
+    with path.open("rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise CommandError(f"not a regular file: {path}")
@@ -96,7 +97,7 @@ async def put(path: Path, address: ClientAddress, name: str, output: Output) -> 
             bar = progress_bar(output)
             task = bar.add_task(harmless(path.name), total=status.st_size)
 
-            def draw() -> object:
+            def draw() -> RenderableType:
                 bar.update(task, completed=upload.sent)
                 return bar
 
@@ -121,7 +122,7 @@ async def put(path: Path, address: ClientAddress, name: str, output: Output) -> 
 
 @click.command("put", epilog=example("pytofu put movie.mp4 tcp://127.0.0.1:7099"))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("address", type=ClientAddressType())
+@click.argument("address", callback=to_client_address)
 @click.option("--name", help="Store it under this name; the file's own is the default.")
 @json_option
 def command(file: Path, address: ClientAddress, name: str | None, as_json: bool) -> None:

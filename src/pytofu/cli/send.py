@@ -2,15 +2,15 @@
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import BinaryIO, override
+from typing import BinaryIO
 
 import click
 import trio
 
 from pytofu import OpCode
-from pytofu.cli.addresses import ClientAddress, ClientAddressType
+from pytofu.cli.addresses import ClientAddress, to_client_address
 from pytofu.cli.conversation import Conversation, Received, dial
 from pytofu.cli.frames import hex_dump
 from pytofu.cli.output import Output, duration_text, example, harmless, json_option
@@ -57,7 +57,7 @@ async def send(
     body: bytes,
     *,
     signal: bool,
-    timeout: float,
+    patience: float,
     output: Output,
 ) -> None:
     """Send one message and print all parts of its answer; a signal has none.
@@ -70,15 +70,15 @@ async def send(
         opcode = OpCode.SIGNAL if signal else OpCode.REQUEST
         message_id = conversation.post(opcode, headers, body)
         if not signal:
-            await _print_answer(conversation, message_id, started, timeout, output)
+            await _print_answer(conversation, message_id, started, patience, output)
     if signal:
         output.record({"sent": message_id}, f"sent, id {message_id}")
 
 
 async def _print_answer(
-    conversation: Conversation, message_id: int, started: float, timeout: float, output: Output
+    conversation: Conversation, message_id: int, started: float, patience: float, output: Output
 ) -> None:
-    with trio.move_on_after(timeout) as scope:
+    with trio.move_on_after(patience) as scope:
         more = True
         while more:
             answer = await conversation.answer_to(message_id)
@@ -86,30 +86,34 @@ async def _print_answer(
             output.record(answer_record(answer, seconds), "\n".join(answer_lines(answer, seconds)))
             more = answer.more
     if scope.cancelled_caught:
-        raise CommandError(f"no answer from {conversation.where} within {timeout:g} s")
+        raise CommandError(f"no answer from {conversation.where} within {patience:g} s")
 
 
-class HeaderType(click.ParamType):
-    """A text header, K=V."""
-
-    name = "k=v"
-
-    @override
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        name, equals, text = value.partition("=")
+def to_headers(
+    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """Callback of an option: text headers, each as K=V."""
+    headers: list[tuple[str, str]] = []
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals:
-            self.fail(f"not K=V: {value!r}", param, ctx)
-        return name, text
+            raise click.BadParameter(f"not K=V: {text!r}", context, parameter)
+        headers.append((name, value))
+    return tuple(headers)
 
 
 @click.command(
     "send", epilog=example("pytofu send tcp://127.0.0.1:7099 --header lang=en --body 'hello, tofu'")
 )
-@click.argument("address", type=ClientAddressType())
+@click.argument("address", callback=to_client_address)
 @click.option(
-    "-H", "--header", "headers", type=HeaderType(), multiple=True, help="A text header; repeatable."
+    "-H",
+    "--header",
+    "headers",
+    metavar="K=V",
+    multiple=True,
+    callback=to_headers,
+    help="A text header; repeatable.",
 )
 @click.option("-b", "--body", help="The body, as text.")
 @click.option("--file", type=click.File("rb"), help="A file with the body; - is standard input.")
@@ -118,9 +122,10 @@ class HeaderType(click.ParamType):
     "-W",
     "--timeout",
     type=click.FloatRange(0.001, 86400),
+    metavar="SECONDS",
     default=10.0,
     show_default=True,
-    help="Seconds to wait for the whole answer.",
+    help="How long to wait for the whole answer.",
 )
 @json_option
 def command(
@@ -142,6 +147,12 @@ def command(
     if len(data) > MAX_PART_LEN:
         raise CommandError(f"the body has more than {MAX_PART_LEN:,} bytes; see pytofu put")
     work = partial(
-        send, address, headers, data, signal=signal, timeout=timeout, output=Output(as_json=as_json)
+        send,
+        address,
+        headers,
+        data,
+        signal=signal,
+        patience=timeout,
+        output=Output(as_json=as_json),
     )
     trio.run(unless_interrupted, work)

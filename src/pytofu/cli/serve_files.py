@@ -10,7 +10,7 @@ import rich.progress
 import trio
 
 from pytofu import AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe
-from pytofu.cli.addresses import ServerAddress, ServerAddressType, address_text
+from pytofu.cli.addresses import ServerAddress, address_text, to_server_addresses
 from pytofu.cli.output import (
     Output,
     duration_text,
@@ -67,13 +67,15 @@ class FileServer:
         if message.opcode is not OpCode.REQUEST:
             return
         channel, more = message.channel_number, message.has_more()
-        transfer = self._transfers.get(channel)
         reply: tuple[str, str] | None = None
+        transfer = self._transfers.get(channel)
+        fresh = transfer is None or transfer.message_id != message.message_id
+        if transfer is None or fresh:
+            self._drop(channel, "another one came")
+            transfer = _Transfer(message.message_id, message.text_headers.get(FILE) or "")
+            self._transfers[channel] = transfer
         try:
-            if transfer is None or transfer.message_id != message.message_id:
-                self._drop(channel, "another one came")
-                transfer = _Transfer(message.message_id, message.text_headers.get(FILE) or "")
-                self._transfers[channel] = transfer
+            if fresh:
                 await self._begin(transfer, message.text_headers.get(SIZE) or "")
             if transfer.incoming is not None:
                 await trio.to_thread.run_sync(transfer.incoming.write, message.payload)
@@ -196,11 +198,13 @@ async def serve_files(
 @click.argument(
     "directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=ServerAddressType())
+@click.argument(
+    "addresses", metavar="ADDRESS...", nargs=-1, required=True, callback=to_server_addresses
+)
 @click.option("--overwrite", is_flag=True, help="Let a file replace one of the same name.")
 @json_option
 def command(
-    directory: Path, addresses: tuple[ServerAddress, ...], overwrite: bool, as_json: bool
+    directory: Path, addresses: Sequence[ServerAddress], overwrite: bool, as_json: bool
 ) -> None:
     """Store the files that `pytofu put` sends, until Ctrl-C.
 

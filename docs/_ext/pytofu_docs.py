@@ -1,0 +1,173 @@
+"""What the documentation takes from the source: its tables, made anew at each build, and pictures.
+
+Directives: `picture`, `transitions`, `exceptions`, `opcodes`, `modules`.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import ClassVar, Final
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import ExtensionMetadata
+
+from pytofu import EXCEPTIONS, Ampe, ChannelGroup, Err, Ok, OpCode
+from pytofu.protocol.lifecycle import POSTED, RECEIVED, State
+
+DOCS: Final = Path(__file__).parent.parent
+sys.path.insert(0, str(DOCS.parent))
+
+from docs.diagrams import modules, spoken, storeys  # noqa: E402  # the path is set just above
+
+
+class Table(SphinxDirective):
+    """A directive that makes a table; its cells are Markdown."""
+
+    header: ClassVar[Sequence[str]]
+    kind: ClassVar[str] = ""
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        rows = list(self.rows())
+        table = nodes.table(classes=[self.kind] if self.kind else [])
+        group = nodes.tgroup(cols=len(self.header))
+        table += group
+        for _ in self.header:
+            group += nodes.colspec(colwidth=1)
+        head, body = nodes.thead(), nodes.tbody()
+        head += self._row(self.header)
+        for cells in rows:
+            body += self._row(cells)
+        group += [head, body]
+        return [nodes.container("", table, classes=["table-wrapper"])]
+
+    def _row(self, cells: Sequence[str]) -> nodes.row:
+        row = nodes.row()
+        for text in cells:
+            children, messages = self.parse_inline(text, lineno=self.lineno)
+            row += nodes.entry("", nodes.paragraph("", "", *children), *messages)
+        return row
+
+
+class Exceptions(Table):
+    """Every status with its number, its exception, and what that means."""
+
+    header = ("", "status", "exception", "")
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        for error, exception in EXCEPTIONS.items():
+            name = exception.__name__
+            meaning = (exception.__doc__ or "").split("\n")[0]
+            link = f"{{py:exc}}`~pytofu.{name}`"
+            yield (
+                str(error.value),
+                f"[`{error.name}`](errors.md#{_anchor(error.name)})",
+                link,
+                meaning,
+            )
+
+
+def _anchor(name: str) -> str:
+    return name.lower()
+
+
+class OpCodes(Table):
+    """The opcodes as the wire numbers them."""
+
+    header = ("", "opcode", "type", "role", "answered by")
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        for opcode in OpCode:
+            match opcode.echo():
+                case Ok(answer):
+                    answered_by = f"`{answer.name}`"
+                case Err():
+                    answered_by = ""
+            kind, role = opcode.type.name.lower(), opcode.role.name.lower()
+            yield str(opcode.value), f"`{opcode.name}`", kind, role, answered_by
+
+
+class Transitions(Table):
+    """What a message does in each state; the argument says whether `received` or `posted`."""
+
+    required_arguments = 1
+    kind = "tofu-transitions"
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        table = {"received": RECEIVED, "posted": POSTED}[self.arguments[0]]
+        used = {opcode for row in table.values() for opcode in row}
+        opcodes = [opcode for opcode in OpCode if opcode in used]
+        self.header = ["state", *(spoken(opcode.name) for opcode in opcodes)]  # type: ignore[misc]
+        for state in State:
+            following = (table[state].get(opcode) for opcode in opcodes)
+            yield (
+                f"`{state.name}`",
+                *(
+                    "" if new is None else "✓" if new is state else f"`{new.name}`"
+                    for new in following
+                ),
+            )
+
+
+class Modules(Table):
+    """The modules of each storey with the first sentence of their docstrings."""
+
+    header = ("module", "what it has")
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        for storey in storeys():
+            for file in modules(storey):
+                docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+                place = file.relative_to(DOCS.parent / "src" / "pytofu")
+                yield f"`{place}`", " ".join(docstring.split("\n\n")[0].split())
+
+
+class Picture(SphinxDirective):
+    """A picture of docs/pictures, inside the page so that it follows its colours.
+
+    The argument is its name, the content a caption.
+    """
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        file = DOCS / "pictures" / f"{self.arguments[0]}.svg"
+        self.env.note_dependency(str(file))
+        svg = file.read_text(encoding="utf-8")
+        width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
+        assert width is not None
+        svg = re.sub(r"<style>.*?</style>\n", "", svg, flags=re.DOTALL)  # the page's: pytofu.css
+        svg = svg.replace("<svg ", f'<svg style="width:{width[1]}px" ', 1)
+        caption = (
+            f"<figcaption>{escape(' '.join(self.content))}</figcaption>" if self.content else ""
+        )
+        html = f'<figure class="tofu-figure"><div tabindex="0">{svg}</div>{caption}</figure>'
+        return [nodes.raw("", html, format="html")]
+
+
+def signature_for_users(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """What callers see: not the `Result` that `public_api` takes apart, nor the engine's parts."""
+    if obj in (Ampe, ChannelGroup):
+        return "", ""
+    code = getattr(obj, "__code__", None)
+    if code is None or Path(code.co_filename).name != "boundary.py" or not returns:
+        return None
+    return signature, re.sub(r"^Result\[(.*), \S*AmpeError\]$", r"\1", returns)
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    app.setup_extension("sphinx.ext.autodoc")
+    for directive in (Exceptions, OpCodes, Transitions, Modules, Picture):
+        app.add_directive(directive.__name__.lower(), directive)
+    app.connect("autodoc-process-signature", signature_for_users)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

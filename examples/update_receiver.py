@@ -1,0 +1,50 @@
+"""Wake the receiver of a channel group: from another task, and from a thread.
+
+A group has one mailbox and usually one task that receives from it. Whatever else that task is to
+know, such as a job that is done or a new setting, can go through the same mailbox.
+"""
+
+import trio
+from common import describe
+
+from pytofu import Ampe, ChannelGroup, Holder, Message, open_ampe
+
+
+async def receive(chnls: ChannelGroup) -> None:
+    """The one loop: receives until it is told to stop."""
+    async for holder in chnls:
+        message = holder.unwrap()
+        print("received:", describe(message))
+        if message.payload == b"stop":
+            return
+
+
+async def work_in_a_task(ampe: Ampe, chnls: ChannelGroup) -> None:
+    """An empty holder is a bare wake-up call; a message can carry anything."""
+    chnls.update_receiver(Holder[Message]())
+    message = ampe.get()
+    message.set_payload(b"hello from a task")
+    chnls.update_receiver(Holder(message))
+
+
+def work_in_a_thread(ampe: Ampe, chnls: ChannelGroup) -> None:
+    """Trio, and so the engine, belongs to its own thread: `from_thread` does the call there."""
+    for body in (b"hello from a thread", b"stop"):
+        message = trio.from_thread.run_sync(ampe.get)
+        message.set_payload(body)
+        trio.from_thread.run_sync(chnls.update_receiver, Holder(message))
+
+
+async def main() -> None:
+    async with (
+        open_ampe() as ampe,
+        ampe.open_channel_group() as chnls,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(receive, chnls)
+        await work_in_a_task(ampe, chnls)
+        await trio.to_thread.run_sync(work_in_a_thread, ampe, chnls)
+
+
+if __name__ == "__main__":
+    trio.run(main)

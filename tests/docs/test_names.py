@@ -1,0 +1,103 @@
+"""What the pages name is there, and what is there is on the pages."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import pytofu
+from docs import diagrams
+from pytofu import EXCEPTIONS, AmpeStatus, Options
+from tests.docs.pages import DOCS, PAGES, ROOT
+
+_TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+
+
+def _resolve(name: str) -> object:
+    """What a dotted name stands for: the longest module, then attributes."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[length:]:
+            found = getattr(found, attribute)
+        return found
+    raise ModuleNotFoundError(name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_the_names_on_a_page_exist(page: Path) -> None:
+    named = re.findall(r"(?:`|`~|<)(pytofu(?:\.\w+)+)[`>]", _TEXTS[page])
+    missing = [
+        name for name in named if not name.endswith((".md", ".toml", ".py")) and not _there(name)
+    ]
+    assert not missing
+
+
+def _there(name: str) -> bool:
+    try:
+        _resolve(name)
+    except AttributeError, ModuleNotFoundError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_the_files_on_a_page_exist(page: Path) -> None:
+    named = re.findall(r"`((?:src|tests|examples|benchmarks|docs|changes)/[\w./-]*)`", _TEXTS[page])
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_the_options_on_a_page_exist(page: Path) -> None:
+    named = set(re.findall(r"`Options\.(\w+)`", _TEXTS[page]))
+    assert named <= set(Options.__slots__)
+
+
+def test_the_reference_has_every_public_name_once() -> None:
+    text = "\n".join(_TEXTS[page] for page in PAGES if page.parent == DOCS / "reference")
+    directive = r"^\.\. (?:auto\w+|py:\w+):: (\w+)$"
+    documented = re.findall(directive, text, re.MULTILINE)
+    assert sorted(documented) == sorted(pytofu.__all__)
+
+
+def test_the_page_of_errors_has_every_status_with_its_exception() -> None:
+    found = re.findall(r"^### (\w+)\n\n(\d+), (?:no|\{py:exc\}`~pytofu\.(\w+)`)",
+                       _TEXTS[DOCS / "errors.md"], re.MULTILINE)  # fmt: skip
+    expected = []
+    for status in AmpeStatus:
+        error = status.to_error()
+        exception = "" if error is None else EXCEPTIONS[error].__name__
+        expected.append((status.name, str(status.value), exception))
+    assert found == expected
+
+
+def test_the_life_of_a_message_is_told_as_it_is_drawn() -> None:
+    told = re.findall(r"^\d+\. `([\w.]+)`", _TEXTS[DOCS / "where-things-are.md"], re.MULTILINE)
+    assert told == [room.place for room in (*diagrams.SENDING, *reversed(diagrams.RECEIVING))]
+    assert all(_there(place) for place in told)
+
+
+def test_every_module_is_in_the_house() -> None:
+    drawn = {file for storey in diagrams.storeys() for file in diagrams.modules(storey)}
+    there = {file for file in (ROOT / "src" / "pytofu").rglob("*.py") if file.stem != "__init__"}
+    assert drawn == there
+
+
+def test_every_page_can_be_reached() -> None:
+    named = {page.relative_to(DOCS).with_suffix("") for page in PAGES if page.is_relative_to(DOCS)}
+    trees = "\n".join(_TEXTS.values())
+    unreached = [
+        str(page) for page in named
+        if page.name != "index" and not re.search(rf"^(?:.*/)?{page.name}$", trees, re.MULTILINE)
+    ]  # fmt: skip
+    assert not unreached
+
+
+def test_every_example_is_on_a_page() -> None:
+    text = "\n".join(_TEXTS[page] for page in PAGES if page.parent == DOCS / "howto")
+    examples = {str(file.relative_to(ROOT)) for file in (ROOT / "examples").rglob("*.py")}
+    assert not [name for name in sorted(examples) if f"../{name}" not in text and "__" not in name]
