@@ -11,7 +11,7 @@ from benchmarks import memory
 from benchmarks.contenders import NAMES, why_not
 from benchmarks.picture import write_svg
 from benchmarks.profiling import profile
-from benchmarks.report import text, write_json
+from benchmarks.report import marks, tables, write_json
 from benchmarks.runner import Failure, run_all
 from benchmarks.work import WORKS, Subject, Task, Work
 
@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.profile:
         return _profile(tasks, options.contender or ["pytofu"])
     results = run_all(tasks, _present(names), options.rounds or rounds, _say)
-    print(text(results))
+    print(tables(results))
+    if not options.quick:  # so short a run proves nothing
+        print(f"\n{marks(results)}")
     if options.json:
         write_json(options.json, results, tasks)
     if options.svg:

@@ -51,13 +51,14 @@ def _versions() -> Iterator[tuple[str, str]]:
             continue
 
 
-def text(results: Results) -> str:
-    """A table for each work, the best contender first, and the marks."""
-    parts = [_table(results, work) for work in results.rounds]
-    marks = list(verdicts(results))
-    if marks:
-        parts.append("\n".join(["marks", *marks]))
-    return "\n\n".join(parts)
+def tables(results: Results) -> str:
+    """A table for each work, the best contender first."""
+    return "\n\n".join(_table(results, work) for work in results.rounds)
+
+
+def marks(results: Results) -> str:
+    """Which of the marks that were measured are reached."""
+    return "\n".join(["marks", *verdicts(results)])
 
 
 def _table(results: Results, work: Work) -> str:

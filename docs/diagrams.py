@@ -327,6 +327,7 @@ def modules(storey: list[str]) -> list[Path]:
 
 
 _STOREYS: Final = {
+    "cli": ("command line", "a program like yours"),
     "ampe": ("public", "exceptions leave here"),
     "engine": ("engine", "alone knows Trio"),
     "protocol": ("protocol", "no socket, no clock"),
@@ -337,8 +338,11 @@ _STOREYS: Final = {
 def draw_house() -> Drawing:
     rows: list[tuple[str, str, list[list[str]]]] = []
     for storey in storeys():
-        name, remark = next(text for module, text in _STOREYS.items() if module in storey)
-        files = [file.name for file in modules(storey)]
+        found = next((text for module, text in _STOREYS.items() if module in storey), None)
+        if found is None:
+            continue  # __main__, which only calls the command line
+        name, remark = found
+        files = ["cli/"] if storey == ["cli"] else [file.name for file in modules(storey)]
         rows.append((name, remark, [files[i : i + 4] for i in range(0, len(files), 4)]))
     height = sum(26 + 36 * len(lines) for _, _, lines in rows) + 14 * len(rows) + 6
     picture = Drawing(750, height, "The four storeys of the source, and the modules in each")

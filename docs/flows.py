@@ -193,7 +193,7 @@ FLOWS: Final = (
         "open",
         (
             Cross(OpCode.BYE_REQUEST),
-            Cross(OpCode.BYE_RESPONSE),
+            Carry("client", OpCode.BYE_RESPONSE, "from whichever side answers first"),
             _closed("client", _SUCCESS),
             _closed("server", _SUCCESS),
         ),

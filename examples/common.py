@@ -1,8 +1,11 @@
 """What the examples share: a few lines that every program on pytofu writes in its own way."""
 
+import contextlib
+
 from pytofu import (
     Ampe,
     AmpeStatus,
+    ChannelClosedException,
     ChannelGroup,
     Holder,
     Message,
@@ -46,12 +49,16 @@ def compose(
 
 
 def respond(chnls: ChannelGroup, holder: Holder[Message], body: bytes | None = None) -> None:
-    """Send a request back as its response: same channel, same message_id, this body if given."""
+    """Send a request back as its response: same channel, same message_id, this body if given.
+
+    If the peer has gone meanwhile the message stays in the holder.
+    """
     message = holder.unwrap()
     message.opcode = message.opcode.echo().unwrap()
     if body is not None:
         message.set_payload(body)
-    chnls.post(holder)
+    with contextlib.suppress(ChannelClosedException):
+        chnls.post(holder)
 
 
 def open_channel(ampe: Ampe, chnls: ChannelGroup, address: ClientAddress | ServerAddress) -> int:

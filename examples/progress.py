@@ -7,7 +7,16 @@ several jobs can be under way on one channel.
 import trio
 from common import compose, connect, is_closed, listen, respond
 
-from pytofu import Ampe, ChannelGroup, Holder, Message, OpCode, TCPServerAddress, open_ampe
+from pytofu import (
+    Ampe,
+    ChannelClosedException,
+    ChannelGroup,
+    Holder,
+    Message,
+    OpCode,
+    TCPServerAddress,
+    open_ampe,
+)
 
 STEPS = 4
 
@@ -29,11 +38,16 @@ async def work(ampe: Ampe, chnls: ChannelGroup, job: Holder[Message]) -> None:
     """Do a job in steps, signal each, and answer at the end."""
     request = job.unwrap()
     channel, message_id = request.channel_number, request.message_id
-    for step in range(1, STEPS + 1):
-        await trio.sleep(0.01 * len(request.payload))  # this is the work
-        percent = str(100 * step // STEPS)
-        chnls.post(compose(ampe, OpCode.SIGNAL, channel, message_id=message_id, percent=percent))
-    respond(chnls, job, request.payload.upper())
+    try:
+        for step in range(1, STEPS + 1):
+            await trio.sleep(0.01 * len(request.payload))  # this is the work
+            done = str(100 * step // STEPS)
+            chnls.post(compose(ampe, OpCode.SIGNAL, channel, message_id=message_id, percent=done))
+        respond(chnls, job, request.payload.upper())
+    except ChannelClosedException:
+        print("the client has gone")
+    finally:
+        ampe.put(job)  # if it is still there
 
 
 async def main() -> None:

@@ -3,8 +3,15 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import Kind, ServerAddress, Side, server_address_of
+
+
+# The same examples every time: a failure that cannot be repeated helps nobody. And no time limit an
+# example, since these machines may be busy.
+settings.register_profile("pytofu", deadline=None, derandomize=True)
+settings.load_profile("pytofu")
 
 
 @pytest.fixture(params=["tcp", "uds"])

@@ -36,6 +36,11 @@ proto_fields = st.builds(
 headers = st.builds(BinaryHeader, uint16, proto_fields, st.integers(0, 255), uint64, uint16, uint16)
 
 
+def test_types_and_roles_are_all_different() -> None:
+    assert [member.name for member in MessageType] == ["REGULAR", "WELCOME", "HELLO", "BYE"]
+    assert [member.name for member in MessageRole] == ["REQUEST", "RESPONSE", "SIGNAL"]
+
+
 class TestOpCode:
     def test_numbers_are_those_of_the_wire(self) -> None:
         assert [opcode.value for opcode in OpCode] == list(range(10))

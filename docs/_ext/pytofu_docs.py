@@ -124,6 +124,8 @@ class Modules(Table):
     def rows(self) -> Iterable[Sequence[str]]:
         for storey in storeys():
             for file in modules(storey):
+                if storey in (["__main__"], ["cli"]):
+                    continue  # a program of its own
                 docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
                 place = file.relative_to(DOCS.parent / "src" / "pytofu")
                 yield f"`{place}`", " ".join(docstring.split("\n\n")[0].split())

@@ -85,7 +85,7 @@ class Ampe:
         """
         message = holder.take()
         if message is not None:
-            self._engine.put(message)
+            self._engine.pool.take_back(message)
 
     @public_api
     @trio.lowlevel.enable_ki_protection
@@ -174,8 +174,9 @@ class open_ampe:  # reads as the function that it is for its users
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Ampe:
-        nursery = await self._manager.__aenter__()
-        nursery.start_soon(self._engine.run)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._nursery = await self._manager.__aenter__()
+        self._nursery.start_soon(self._engine.run)
         with trio.CancelScope(shield=True):
             await self._engine.started.wait()
         return Ampe(self._engine)
@@ -186,28 +187,27 @@ class open_ampe:  # reads as the function that it is for its users
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
-        if exc is None:
-            try:
-                self._engine.close(abort=False)
-                await self._engine.closed.wait()
-            except BaseException as interruption:
-                exc = interruption
-                await _abort(self._engine)
-                if not await self._leave_nursery(exc):
-                    raise
-                return None
-        else:
+    ) -> bool:
+        if exc is not None:
             await _abort(self._engine)
-        return await self._leave_nursery(exc)
-
-    async def _leave_nursery(self, exc: BaseException | None) -> bool | None:
-        """Leave it by `exc`; what comes out again as itself goes on bare, without a group."""
+            return await self._leave_nursery(exc)
+        self._engine.close(abort=False)
         try:
-            return await self._manager.__aexit__(
-                type(exc) if exc else None, exc, exc.__traceback__ if exc else None
-            )
-        except BaseExceptionGroup as group:
-            if group.exceptions != (exc,):
-                raise
+            await self._engine.closed.wait()
+        except BaseException as interruption:
+            await _abort(self._engine)
+            await self._leave_nursery(interruption)
+            raise
+        return await self._leave_nursery(None)
+
+    async def _leave_nursery(self, exc: BaseException | None) -> bool:
+        """Leave it behind the engine's task; whether that settles the exception.
+
+        The body's exception takes part only if the engine failed too: then it may be the
+        cancellation that followed, or else both leave in one group. Without that it need not pass
+        through the nursery, which would wrap it.
+        """
+        if exc is None or not self._nursery.cancel_scope.cancel_called:
+            await self._manager.__aexit__(None, None, None)
             return False
+        return bool(await self._manager.__aexit__(type(exc), exc, exc.__traceback__))

@@ -9,7 +9,7 @@ import trio
 
 from pytofu.boundary import public_api
 from pytofu.engine.mailbox import MailBoxStatus
-from pytofu.errors import AmpeException
+from pytofu.errors import AmpeException, ShutdownException
 from pytofu.header import BinaryHeader
 from pytofu.holder import Holder
 from pytofu.message import Message
@@ -84,8 +84,9 @@ class ChannelGroup:
         """`post` for senders that must not run ahead of the peer.
 
         Waits while more than `Options.high_water` bytes are queued on the message's channel, then
-        posts. Raises as `post` does. A checkpoint; when cancelled, nothing was posted and the
-        message is still in the holder.
+        posts. Raises as `post` does. A point of cancellation, always, and a schedule point when it
+        waits and at least once in 64 messages; when cancelled, nothing was posted and the message
+        is still in the holder.
         """
         await self._take_turn()
         message = holder.value
@@ -202,12 +203,10 @@ class _Received:
     async def __anext__(self) -> Holder[Message]:
         message = self._holder.take()
         if message is not None:
-            self._chnls._group.engine.put(message)
+            self._chnls._group.pool.take_back(message)
         try:
             message = await self._chnls.wait_receive()
-        except AmpeException as error:
-            if error.error_code is AmpeError.SHUTDOWN_STARTED:
-                raise StopAsyncIteration from None
-            raise
+        except ShutdownException:
+            raise StopAsyncIteration from None
         self._holder = Holder(message)
         return self._holder

@@ -112,3 +112,23 @@ def test_a_failure_while_profiling_fails(
 
     assert command.main(["--profile", "--work", "echo-64x1"]) == 1
     assert "FAILED: no answer" in capsys.readouterr().err
+
+
+def test_a_quick_run_is_of_few_and_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs: set[tuple[str, str]] = set()
+
+    def run_pair(name: str, task: Task) -> Figures:
+        assert task.seconds < 0.5
+        pairs.add((task.work.name, name))
+        return {"per_second": 1.0}
+
+    monkeypatch.setattr("benchmarks.runner.run_pair", run_pair)
+    monkeypatch.setattr(command, "why_not", lambda name: None)
+
+    assert command.main(["--quick"]) == 0
+
+    assert {("echo-64x64", "pytofu"), ("connect", "asyncio"), ("idle-1000", "trio")} <= pairs
+    assert len(pairs) < 50
+    assert "marks" not in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.marks import MARKS, verdicts
 from benchmarks.picture import write_svg
-from benchmarks.report import text, write_json
+from benchmarks.report import marks, tables, write_json
 from benchmarks.runner import Results
 from benchmarks.work import WORKS, Subject, Task, Work
 
@@ -35,7 +35,7 @@ def test_medians_and_ratios_over_the_rounds(results: Results) -> None:
 
 
 def test_the_table_has_the_best_first(results: Results) -> None:
-    lines = [line.split() for line in text(results).splitlines()]
+    lines = [line.split() for line in tables(results).splitlines()]
 
     assert lines[0] == ["echo,", "64", "bytes,", "1", "outstanding"]
     assert lines[2] == ["pytofu", "3,000", "300", "1.00"]
@@ -47,7 +47,7 @@ def test_less_is_better_where_it_is(results: Results) -> None:
     results.add(work, "asyncio", {"server_bytes": 9000.0, "client_bytes": 1.0})
     results.add(work, "pytofu", {"server_bytes": 6000.0, "client_bytes": 2.0})
 
-    table = text(results).partition(work.title)[2]
+    table = tables(results).partition(work.title)[2]
 
     assert table.index("pytofu  ") < table.index("asyncio  ")
 
@@ -55,7 +55,7 @@ def test_less_is_better_where_it_is(results: Results) -> None:
 def test_what_was_not_measured_is_a_dash(results: Results) -> None:
     results.add(_ECHO, "raw", {"per_second": 9000.0})
 
-    assert "  raw           9,000       -      3.00\n" in text(results)
+    assert "  raw           9,000       -      3.00\n" in tables(results)
 
 
 def test_json_has_every_round(results: Results, tmp_path: Path) -> None:
@@ -88,8 +88,9 @@ def test_the_picture_has_a_bar_for_each_contender(results: Results, tmp_path: Pa
 
 
 def test_marks_say_what_is_reached(results: Results) -> None:
-    assert list(verdicts(results)) == [
-        "  reached    2.00  (at least 1.00)  echo, 64 bytes, 1 outstanding: over asyncio"
+    assert marks(results).splitlines() == [
+        "marks",
+        "  reached    2.00  (at least 1.00)  echo, 64 bytes, 1 outstanding: over asyncio",
     ]
     results.add(Work(Subject.FAN_IN, channels=1000), "pytofu", {"per_second": 5, "fairness": 0.4})
     results.add(Work(Subject.FAN_IN, channels=10), "pytofu", {"per_second": 10})

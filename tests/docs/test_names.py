@@ -40,7 +40,7 @@ def test_the_names_on_a_page_exist(page: Path) -> None:
 def _there(name: str) -> bool:
     try:
         _resolve(name)
-    except AttributeError, ModuleNotFoundError:
+    except (AttributeError, ModuleNotFoundError):
         return False
     return True
 

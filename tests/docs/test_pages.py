@@ -1,7 +1,7 @@
 """Every block of Python on the pages and in the README does what the page says.
 
-A block that calls `trio.run` or `asyncio.run`, or imports zmq, is a program: it runs in a process of
-its own, and prints what the `output` block behind it shows. A block with a caption is a file: see
+A block that calls `trio.run` or `asyncio.run`, or imports zmq, is a program: it runs in a process
+of its own, and prints what the `output` block behind it shows. A block with a caption is a file: see
 test_tutorial.py. All others of a page are pieces of one program: they run in order, sharing their
 names, inside Trio, with an engine, a channel group and an open channel to a peer at hand.
 """

@@ -9,7 +9,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from pytofu import AmpeError, Message, MessageReleasedError, Options, UDSServerAddress
 from pytofu.engine.engine import Engine
-from pytofu.engine.group import Group, Traffic
+from pytofu.engine.group import Group
+from pytofu.engine.traffic import Traffic
 from pytofu.result import OK, Err
 from tests.support import ServerAddress
 
@@ -52,10 +53,10 @@ async def test_the_pool_has_the_sizes_of_the_options() -> None:
 async def test_put_releases_the_message() -> None:
     engine = Engine(Options(initial_pool_msgs=1, max_pool_msgs=2))
     message = Message()
-    engine.put(message)
+    engine.pool.take_back(message)
     assert engine.pool.free == 2
     with pytest.raises(MessageReleasedError):
-        engine.put(message)
+        engine.pool.take_back(message)
     assert engine.pool.free == 2
 
 

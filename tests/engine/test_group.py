@@ -24,7 +24,7 @@ from pytofu import (
     open_ampe,
 )
 from pytofu.engine.channel import Channel
-from pytofu.engine.group import Traffic
+from pytofu.engine.traffic import Traffic
 from tests.support import (
     FIN,
     PATIENCE,

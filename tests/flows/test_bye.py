@@ -10,6 +10,7 @@ from tests.support import (
     Side,
     abort_ending,
     abort_reason,
+    clog,
     frame,
     from_app,
     from_engine,
@@ -366,3 +367,73 @@ async def test_a_channel_after_the_last_one(address: ServerAddress) -> None:
         assert await server.rest() == await client.rest() == []
         assert client.ampe.statistics().channels == 0
         assert server.ampe.statistics().channels == 1
+
+
+@pytest.mark.parametrize("opcode", [OpCode.BYE_RESPONSE, OpCode.BYE_SIGNAL])
+async def test_the_peer_ends_the_channel_while_much_is_unsent(
+    address: ServerAddress, side: Side, opcode: OpCode
+) -> None:
+    async with open_raw_pair(side, address, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        await pair.peer.send(frame(opcode, 9))
+        agreed = opcode is OpCode.BYE_RESPONSE
+        assert await pair.end.events_until_closed() == [
+            from_app(opcode, pair.end.number, 9),
+            *clogged.unsent(AmpeStatus.CHANNEL_CLOSED),
+            pair.end.closed(AmpeStatus.SUCCESS if agreed else AmpeStatus.PEER_DISCONNECTED),
+        ]
+        assert await pair.peer.ending() == (clogged.stream()[: clogged.bytes_written], FIN)
+
+
+async def test_aborting_behind_a_bye_response(address: ServerAddress, side: Side) -> None:
+    async with open_raw_pair(side, address) as pair:
+        await pair.peer.send(frame(OpCode.BYE_REQUEST, 8))
+        assert await pair.app.event() == from_app(OpCode.BYE_REQUEST, pair.end.number, 8)
+        pair.end.post(OpCode.BYE_RESPONSE, 8)
+        assert (await pair.peer.receive_frame()).opcode is OpCode.BYE_RESPONSE
+        pair.end.post(OpCode.BYE_SIGNAL, 9)
+        assert await pair.end.events_until_closed() == [
+            from_engine(OpCode.BYE_SIGNAL, AmpeStatus.CHANNEL_CLOSED, pair.end.number, 9),
+            pair.end.closed(AmpeStatus.CHANNEL_CLOSED),
+        ]
+        assert await pair.peer.ending() == (b"", abort_ending(address))
+
+
+async def test_aborting_in_the_middle_of_crossing_byes(address: ServerAddress, side: Side) -> None:
+    """Both byes and our answer are posted, what was to be flushed is given up."""
+    async with open_raw_pair(side, address, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        pair.end.post(OpCode.BYE_REQUEST, 8)
+        await pair.peer.send(frame(OpCode.BYE_REQUEST, 9))
+        assert await pair.app.event() == from_app(OpCode.BYE_REQUEST, pair.end.number, 9)
+        pair.end.post(OpCode.BYE_RESPONSE, 9)
+        assert await pair.app.rest() == []
+        pair.end.post(OpCode.BYE_SIGNAL, 10)
+        status = AmpeStatus.CHANNEL_CLOSED
+        assert await pair.end.events_until_closed() == [
+            from_engine(OpCode.BYE_SIGNAL, status, pair.end.number, 10),
+            *clogged.unsent(status),
+            from_engine(OpCode.BYE_REQUEST, status, pair.end.number, 8),
+            from_engine(OpCode.BYE_RESPONSE, status, pair.end.number, 9),
+            pair.end.closed(status),
+        ]
+
+
+async def test_crossing_byes_with_a_peer_that_does_not_read(
+    address: ServerAddress, side: Side
+) -> None:
+    """What cannot be flushed in time comes back, and nobody says that this was agreed upon."""
+    options = Options(close_timeout=0.05)
+    async with open_raw_pair(side, address, options=options, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        pair.end.post(OpCode.BYE_REQUEST, 8)
+        await pair.peer.send(frame(OpCode.BYE_REQUEST, 9))
+        assert await pair.app.event() == from_app(OpCode.BYE_REQUEST, pair.end.number, 9)
+        pair.end.post(OpCode.BYE_RESPONSE, 9)
+        status = AmpeStatus.CHANNEL_CLOSED
+        assert await pair.end.events_until_closed() == [
+            *clogged.unsent(status),
+            from_engine(OpCode.BYE_REQUEST, status, pair.end.number, 8),
+            from_engine(OpCode.BYE_RESPONSE, status, pair.end.number, 9),
+            pair.end.closed(status),
+        ]

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from pytofu import (
     AmpeStatus,
@@ -223,7 +224,7 @@ async def test_many_clients(address: ServerAddress) -> None:
 async def test_tcp_nodelay_is_set() -> None:
     async with open_pair(LOOPBACK) as pair:
         for end in (pair.client, pair.server):
-            channel = end.app.chnls._group.engine.numbers.open[end.number]
+            channel = end.app.chnls._group._numbers.open[end.number]
             sock: socket.socket = channel._sock  # type: ignore[attr-defined]  # nothing shows it
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
@@ -576,3 +577,23 @@ async def test_post_from_a_held_hello(address: ServerAddress) -> None:
         header = client.chnls.post(Holder(message))
         assert header.channel_number != first.number
         await server.accept(again.client_address, first.message_id)
+
+
+async def test_leaving_while_connecting(unanswering: ClientAddress) -> None:
+    """The hello might still go out, so it is waited for, but only so long."""
+    with trio.fail_after(2):
+        async with open_app(Options(close_timeout=0.05)) as app:
+            app.connect(unanswering)
+            await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_an_exception_while_connecting(unanswering: ClientAddress) -> None:
+    with trio.fail_after(2), pytest.raises(ZeroDivisionError):
+        await _fail_while_connecting(unanswering)
+
+
+async def _fail_while_connecting(address: ClientAddress) -> None:
+    async with open_app() as app:
+        app.connect(address)
+        await trio.testing.wait_all_tasks_blocked()
+        raise ZeroDivisionError

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 import trio
+import trio.testing
 
-from pytofu import AmpeStatus, OpCode
+from pytofu import AmpeStatus, ChannelClosedException, OpCode, Options
 from tests.support import (
     FIN,
     HELLO_HEADERS,
@@ -230,3 +231,57 @@ async def test_the_peers_process_is_killed(address: ServerAddress) -> None:
         assert await app.events_until_closed(number) == [
             closed(number, message_id, AmpeStatus.PEER_DISCONNECTED)
         ]
+
+
+@pytest.mark.parametrize("ending", ["fin", "reset", "bye signal"])
+async def test_a_send_that_waits_while_the_connection_ends(
+    address: ServerAddress, side: Side, ending: str
+) -> None:
+    """Its message is not lost: it comes back, or the caller still has it."""
+    options = Options(high_water=1)
+    async with open_raw_pair(side, address, options=options, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        holder = pair.app.message(OpCode.REQUEST, pair.end.number, 9, body=b"abc")
+        refused = False
+
+        async def send() -> None:
+            nonlocal refused
+            try:
+                await pair.app.chnls.send(holder)
+            except ChannelClosedException:
+                refused = True
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not holder.is_empty()
+            if ending == "fin":
+                pair.peer.fin()
+            elif ending == "reset":
+                pair.peer.reset()
+            else:
+                pair.end.post(OpCode.BYE_SIGNAL, 10)
+            events = await pair.end.events_until_closed()
+        returned = [event for event in events if event.message_id == 9]
+        assert len(returned) == (0 if refused else 1)
+        assert holder.is_empty() is not refused
+        assert len(events) >= len(clogged.unsent(AmpeStatus.CHANNEL_CLOSED)) + 1
+
+
+async def test_a_send_that_is_cancelled_has_sent_nothing(
+    address: ServerAddress, side: Side
+) -> None:
+    options = Options(high_water=1)
+    async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
+        clogged = await clog(pair)
+        holder = pair.app.message(OpCode.REQUEST, pair.end.number, 9, body=b"abc")
+        with trio.move_on_after(0.01) as cancelled:
+            await pair.app.chnls.send(holder)
+        assert cancelled.cancelled_caught
+        assert holder.value is not None
+        assert holder.value.message_id == 9
+        stream = clogged.stream()
+        assert await pair.peer.receive_bytes(len(stream)) == stream
+        await pair.app.chnls.send(holder)  # there is room again
+        received = await pair.peer.receive_frame()
+        assert (received.message_id, received.body) == (9, b"abc")

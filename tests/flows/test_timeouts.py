@@ -7,6 +7,7 @@ from pytofu import AmpeStatus, OpCode, Options
 from tests.support import (
     FIN,
     HELLO_HEADERS,
+    RawListener,
     RawPeer,
     ServerAddress,
     Side,
@@ -107,6 +108,17 @@ async def test_the_first_frame_of_a_server_that_stops_in_the_middle(
             assert await app.chnls.wait_receive(LONGER_NS) is None
             await peer.send(hello(5)[10:])
             assert (await app.event()).opcode is OpCode.HELLO_REQUEST
+
+
+async def test_an_answer_to_a_hello_begun_and_not_finished(address: ServerAddress) -> None:
+    with RawListener(address) as listener:
+        async with open_app(Options(frame_timeout=SHORT)) as app:
+            end = app.connect(listener.client_address)
+            with await listener.accept() as peer:
+                await peer.receive_frame()
+                assert await app.chnls.wait_receive(LONGER_NS) is None  # silence is no offence
+                await peer.send(frame(OpCode.HELLO_RESPONSE, 5)[:10])
+                assert await end.events_until_closed() == [end.closed(AmpeStatus.RECV_FAILED)]
 
 
 async def test_each_frame_has_its_own_time(address: ServerAddress, side: Side) -> None:

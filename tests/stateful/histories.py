@@ -34,6 +34,7 @@ from pytofu import (
     NotAllowedException,
     OpCode,
     Options,
+    ShutdownException,
     open_ampe,
     parse_address,
 )
@@ -83,6 +84,13 @@ class Connect:
     group: int
     listener: int
     greet: bool
+
+
+@attrs.frozen
+class Part:
+    """Exchange Byes on a channel, as far as both sides still can."""
+
+    end: int
 
 
 @attrs.frozen
@@ -137,7 +145,7 @@ class Turns:
 
 
 type Operation = (
-    NewGroup | Destroy | Listen | Connect | Post | Send | Receive | PutBack | Update | Turns
+    NewGroup | Destroy | Listen | Connect | Part | Post | Send | Receive | PutBack | Update | Turns
 )
 
 
@@ -157,6 +165,8 @@ class History:
     """Everything that happens."""
 
     pools: tuple[int, int]
+    connections: int
+    """How many there are at the beginning."""
     operations: list[Operation]
     ending: Ending
 
@@ -177,32 +187,34 @@ _opcodes: Final = st.sampled_from(
 
 _sizes: Final = st.sampled_from(SIZES)
 _talk: Final = st.builds(Post, _indexes, st.sampled_from(_REGULAR), st.integers(1, 20), _sizes)
-_connect: Final = st.builds(Connect, _indexes, _indexes, st.just(True))
 _receive: Final = st.builds(Receive, _indexes, st.integers(1, 30), st.booleans(), st.booleans())
 
-# What comes first is what a failing history is simplified to, what comes twice comes often.
-operations: Final[st.SearchStrategy[Operation]] = st.one_of(
-    st.builds(Turns, st.integers(0, 3)),
-    *[_connect] * 2,
-    *[_talk] * 4,
-    *[_receive] * 3,
-    *[st.builds(Post, _indexes, _opcodes, st.integers(1, 3), _sizes)] * 2,
-    st.builds(PutBack, st.integers(0, 1)),
-    st.builds(Connect, _indexes, _indexes, st.just(False)),
-    st.builds(Send, _indexes, _sizes),
-    st.builds(Update, _indexes, st.booleans()),
-    st.one_of(
-        st.builds(NewGroup, st.integers(0, 1)),
-        st.builds(Listen, _indexes, st.sampled_from(("tcp", "uds"))),
-        st.builds(Destroy, _indexes),
-    ),
+# What comes first is what a failing history is simplified to.
+_WEIGHTS: Final[tuple[tuple[int, st.SearchStrategy[Operation]], ...]] = (
+    (4, st.builds(Turns, st.integers(0, 3))),
+    (12, _talk),
+    (8, _receive),
+    (3, st.builds(Post, _indexes, _opcodes, st.integers(1, 3), _sizes)),
+    (4, st.builds(Connect, _indexes, _indexes, st.just(True))),
+    (1, st.builds(Connect, _indexes, _indexes, st.just(False))),
+    (3, st.builds(Send, _indexes, _sizes)),
+    (4, st.builds(PutBack, st.integers(0, 1))),
+    (2, st.builds(Part, _indexes)),
+    (1, st.builds(Update, _indexes, st.booleans())),
+    (1, st.builds(NewGroup, st.integers(0, 1))),
+    (1, st.builds(Listen, _indexes, st.sampled_from(("tcp", "uds")))),
+    (1, st.builds(Destroy, _indexes)),
 )
+operations: Final[st.SearchStrategy[Operation]] = st.sampled_from(
+    [strategy for weight, strategy in _WEIGHTS for _ in range(weight)]
+).flatmap(lambda strategy: strategy)
 
 _pools: Final = st.sampled_from((ROOMY, ROOMY, SMALL))
 
 histories: Final = st.builds(
     History,
     st.tuples(_pools, _pools),
+    st.integers(0, 4),
     st.lists(operations, min_size=30, max_size=80),
     st.sampled_from(Ending),
 )
@@ -356,7 +368,10 @@ class World:
         """Go through the operations."""
         for group in self.groups:
             self._listen(group, "tcp" if group.side is self.sides[0] else "uds")
-        await self._settle()
+            await self._settle()
+            await self._receive(group, keep=False, poll=False)
+        for number in range(history.connections):
+            await self._do(Connect(number, number // 2, greet=True))
         for operation in history.operations:
             await self._do(operation)
 
@@ -375,6 +390,11 @@ class World:
                 group, listener = _pick(self.groups, index), _pick(listeners, listener_index)
                 if group and listener:
                     await self._connect(group, listener, greet=greet)
+            case Part(index):
+                if (end := self._end(index)) and end.peer:
+                    self._post(end, OpCode.BYE_REQUEST, 0)
+                    await self._receive_all(end.peer.group)
+                    self._post(end.peer, OpCode.BYE_RESPONSE, 0)
             case Post(index, opcode, count, size):
                 if end := self._end(index):
                     for _ in range(count if opcode in _REGULAR else 1):
@@ -416,10 +436,9 @@ class World:
         self._nursery.start_soon(group.side.ampe.destroy, group.chnls)
         self.groups.remove(group)
         group.destroyed = True
-        for number, end in list(group.side.ends.items()):
-            if end.group is group:
-                del group.side.ends[number]
-                self.ends.remove(end)
+        self.ends = [end for end in self.ends if end.group is not group]
+        ends = group.side.ends
+        group.side.ends = {number: end for number, end in ends.items() if end.group is not group}
 
     def _listen(self, group: Group, kind: Kind) -> None:
         holder = self._message(group.side, OpCode.WELCOME_REQUEST, 0, 0)
@@ -442,9 +461,7 @@ class World:
         self._opened(end)
         self._hellos[posted.message_id] = end
         if greet:
-            await self._settle()
-            while end.peer is None and await self._receive(listener.group, keep=False, poll=False):
-                pass
+            await self._receive_all(listener.group)
             if end.peer is not None:
                 self._post(end.peer, OpCode.HELLO_RESPONSE, 0)
 
@@ -455,6 +472,8 @@ class World:
         size: int,
         strategy: AllocationStrategy = AllocationStrategy.POOL_ONLY,
     ) -> None:
+        if opcode is OpCode.BYE_RESPONSE and not end.received:
+            return  # whether it is sent depends on what has arrived and was not received yet
         holder = self._message(end.group.side, opcode, end.number, size, strategy)
         if holder is None:
             return
@@ -465,11 +484,14 @@ class World:
             end.group.chnls.post(holder)
         except ChannelClosedException:
             pass
+        except ShutdownException:
+            assert end.group.destroyed
         except NotAllowedException:
             assert end.is_listener
             assert opcode is not OpCode.BYE_SIGNAL
         else:
             assert end.reason is None
+            assert not end.group.destroyed
             end.wrote(posted)
         end.group.side.ampe.put(holder)
 
@@ -529,6 +551,13 @@ class World:
         assert holder.is_empty()
         group.updates.append(message_id)
 
+    async def _receive_all(self, group: Group) -> None:
+        """Receive what there is when everybody has come to rest."""
+        await self._settle()
+        if not group.destroyed:
+            while await self._receive(group, keep=False, poll=False):
+                pass
+
     async def _settle(self) -> None:
         await trio.testing.wait_all_tasks_blocked()
 
@@ -549,8 +578,12 @@ class World:
             assert (number, message.message_id) == (0, group.updates.pop(0))
             return
         end = group.side.ends.get(number)
+        if end is None and message.is_from_engine():
+            # Accepted, and dry or closed before its HelloRequest has come.
+            assert status in (AmpeStatus.POOL_EMPTY, AmpeStatus.CHANNEL_CLOSED)
+            assert (opcode, message.message_id) == (OpCode.SIGNAL, 0)
+            return
         if end is None:
-            assert message.is_from_application()
             assert opcode is OpCode.HELLO_REQUEST
             client = self._hellos[message.message_id]
             end = End(group, number, peer=client)
@@ -587,12 +620,9 @@ class World:
                     if end.reason is None:
                         self._post(end, OpCode.BYE_SIGNAL, 0, AllocationStrategy.ALWAYS)
                 for group in self.groups:
-                    while await self._receive(group, keep=False, poll=False):
-                        pass
-                await self._settle()
+                    await self._receive_all(group)
         for group in self.groups:
-            while await self._receive(group, keep=False, poll=False):
-                pass
+            await self._receive_all(group)
             assert group.updates == []
         for side in self.sides:
             assert side.ends == {}
@@ -636,14 +666,17 @@ async def live(history: History, directory: Path) -> None:
     ]
     world: World | None = None
     with suppress(HistoryFailed):
-        async with open_ampe(options[0]) as first, open_ampe(options[1]) as second:
-            async with trio.open_nursery() as nursery:
-                world = World((first, second), nursery, directory)
-                await world.live(history)
-                if history.ending is Ending.ABORTED:
-                    await world.finish()
+        async with (
+            open_ampe(options[0]) as first,
+            open_ampe(options[1]) as second,
+            trio.open_nursery() as nursery,
+        ):
+            world = World((first, second), nursery, directory)
+            await world.live(history)
+            if history.ending is Ending.ABORTED:
+                await world.finish()
             if history.ending is Ending.FAILED:
-                raise HistoryFailed
+                raise HistoryFailed  # while groups are being destroyed, perhaps
     assert world is not None
     for end in world.all_ends:
         end.check()

@@ -218,7 +218,7 @@ def _segment(number: int, link_type: int, packet: bytes) -> _Segment | None:
             tcp[13],
             tcp[data_at:],
         )
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError):
         return None  # cut off before its data begin
 
 

@@ -26,7 +26,7 @@ from pytofu.cli.output import Output, example, harmless, json_option
 from pytofu.cli.running import CommandError
 from pytofu.header import MORE_BIT
 
-_HEX: Final = re.compile(rb"(?:0[xX])?(?:[0-9a-fA-F]|[\s:])*")
+_HEX: Final = re.compile(rb"(?:0[xX])?[0-9a-fA-F\s:]*")
 _CONTEXT: Final = 48  # bytes shown of a broken frame
 
 

@@ -10,7 +10,15 @@ from rich.table import Table
 
 from pytofu import AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe, parse_address
 from pytofu.cli.addresses import ServerAddress, address_text, to_server_addresses
-from pytofu.cli.output import Output, duration_text, example, harmless, json_option, size_text
+from pytofu.cli.output import (
+    Output,
+    duration_text,
+    example,
+    harmless,
+    json_option,
+    number_of,
+    size_text,
+)
 from pytofu.cli.running import in_words, until_interrupted
 from pytofu.cli.serving import answer, serve
 
@@ -106,7 +114,7 @@ class Echo:
                     "messages": gone.messages,
                     "bytes": gone.octets,
                 },
-                f"channel {channel} closed after {gone.messages:,} messages,"
+                f"channel {channel} closed after {number_of(gone.messages, 'message')},"
                 f" {size_text(gone.octets)}: {in_words(reason)}",
             )
 
@@ -137,7 +145,8 @@ class Echo:
                 "bytes": total.octets,
                 "seconds": round(trio.current_time() - total.since, 3),
             },
-            f"{self._opened:,} channels, {total.messages:,} messages, {size_text(total.octets)}"
+            f"{number_of(self._opened, 'channel')}, {number_of(total.messages, 'message')},"
+            f" {size_text(total.octets)}"
             f" in {duration_text(trio.current_time() - total.since)}",
         )
 

@@ -23,7 +23,7 @@ class Side(Enum):
 
     CONNECTING = "the side that connects"
     ACCEPTING = "the side that accepts"
-    UNKNOWN = "somebody, from the middle of a channel"
+    UNKNOWN = "one side, in the middle of a channel"
 
 
 @attrs.frozen

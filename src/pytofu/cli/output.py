@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TextIO
 
 import click
 import rich.progress
@@ -21,25 +21,25 @@ _WIDE: Final = 160  # columns where nobody says how many there are
 
 
 class Output:
-    """Where a command prints to: stdout, for people or for machines."""
+    """Where a command prints to: stdout, or a file, for people or for machines."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool = False, file: TextIO | None = None) -> None:
         self.as_json = as_json
-        terminal = sys.stdout.isatty()
+        self.file = file or sys.stdout
+        terminal = self.file.isatty()
         width = None if terminal or "COLUMNS" in os.environ else _WIDE
         # Nothing in what a peer sent is to be taken for markup, or for the name of an emoji.
         self.console = Console(
-            file=sys.stdout, width=width, markup=False, emoji=False, highlight=False
+            file=self.file, width=width, markup=False, emoji=False, highlight=False
         )
         self.live = terminal and not self.console.is_dumb_terminal and not as_json
 
     def record(self, record: Mapping[str, object], text: RenderableType) -> None:
         """Print the record as JSON, or the text."""
         if self.as_json:
-            print(json.dumps(record), flush=True)
+            print(json.dumps(record), file=self.file, flush=True)
         else:
             self.console.print(text, soft_wrap=True)
-            self.console.file.flush()
 
     async def show(self, draw: Callable[[], RenderableType]) -> None:
         """Keep a display up to date until cancelled; without a terminal, do nothing.
@@ -70,6 +70,11 @@ def example(text: str) -> str:
 def harmless(text: str) -> str:
     """The text with everything that does not print written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def number_of(count: int, noun: str) -> str:
+    """A number and what there are so many of."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def size_text(count: float) -> str:

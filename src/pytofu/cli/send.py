@@ -4,7 +4,7 @@ import base64
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import click
 import trio
@@ -16,6 +16,8 @@ from pytofu.cli.frames import hex_dump
 from pytofu.cli.output import Output, duration_text, example, harmless, json_option
 from pytofu.cli.running import CommandError, unless_interrupted
 from pytofu.header import MAX_PART_LEN
+
+_MOST_DUMPED: Final = 512
 
 
 def body_text(body: bytes) -> str | None:
@@ -35,7 +37,12 @@ def answer_lines(answer: Received, seconds: float) -> Iterator[str]:
     if answer.body:
         yield ""
         text = body_text(answer.body)
-        yield from hex_dump(answer.body) if text is None else [text.removesuffix("\n")]
+        if text is not None:
+            yield text.removesuffix("\n")
+            return
+        yield from hex_dump(answer.body[:_MOST_DUMPED])
+        if len(answer.body) > _MOST_DUMPED:
+            yield f"and {len(answer.body) - _MOST_DUMPED:,} more bytes; all of them with --json"
 
 
 def answer_record(answer: Received, seconds: float) -> dict[str, object]:

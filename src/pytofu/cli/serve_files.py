@@ -17,6 +17,7 @@ from pytofu.cli.output import (
     example,
     harmless,
     json_option,
+    number_of,
     progress_bar,
     size_text,
 )
@@ -166,7 +167,7 @@ class FileServer:
         """Print how much was stored."""
         self._output.record(
             {"event": "summary", "files": self._stored, "bytes": self._octets},
-            f"{self._stored:,} files stored, {size_text(self._octets)}",
+            f"{number_of(self._stored, 'file')} stored, {size_text(self._octets)}",
         )
 
 

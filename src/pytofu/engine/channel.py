@@ -1,12 +1,16 @@
 """What listeners and IO channels have in common: a number, a task, and a last event."""
 
 import logging
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import trio
 
+from pytofu.engine.options import Options
+from pytofu.engine.pool import Pool
+from pytofu.engine.traffic import Traffic
 from pytofu.header import OpCode
 from pytofu.interfaces import AllocationStrategy
 from pytofu.message import Message
@@ -15,13 +19,39 @@ from pytofu.protocol.lifecycle import Posting, PostRule, State
 from pytofu.result import Result
 from pytofu.status import AmpeError, AmpeStatus
 
-if TYPE_CHECKING:
-    from pytofu.engine.group import Group
-
 log: Final = logging.getLogger("pytofu")
 
 REASON: Final = "~reason"
 """Text header of the last event of a channel: the name of the `AmpeStatus` that says why."""
+
+
+class Home(Protocol):
+    """What a channel needs of the group that it belongs to."""
+
+    options: Options
+    pool: Pool
+    traffic: Traffic
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Where its tasks run."""
+        ...
+
+    def accept(self, connection: socket.socket) -> None:
+        """Make a channel of a connection that a listener accepted."""
+        ...
+
+    def deliver_received(self, messages: list[Message]) -> None:
+        """Put messages from a peer into the mailbox."""
+        ...
+
+    def deliver(self, messages: list[Message]) -> None:
+        """Put messages into the mailbox, or back into the pool when it is closed."""
+        ...
+
+    def remove(self, channel: "Channel") -> None:
+        """A channel has closed."""
+        ...
 
 
 class Channel(ABC):
@@ -39,8 +69,8 @@ class Channel(ABC):
         "writer",
     )
 
-    def __init__(self, group: "Group", message_id: int) -> None:
-        self.group: Group = group
+    def __init__(self, group: Home, message_id: int) -> None:
+        self.group: Home = group
         self.number: int = 0  # set when the engine has found one
         self.message_id: int = message_id  # of the message that opened the channel
         self.scope: trio.CancelScope = trio.CancelScope()

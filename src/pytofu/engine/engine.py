@@ -4,10 +4,10 @@ import trio
 
 from pytofu.engine.channel import Channel
 from pytofu.engine.channel_numbers import ChannelNumbers
-from pytofu.engine.group import Group, Traffic
+from pytofu.engine.group import Group
 from pytofu.engine.options import Options
 from pytofu.engine.pool import Pool
-from pytofu.message import Message
+from pytofu.engine.traffic import Traffic
 from pytofu.result import Err, Ok, Result
 from pytofu.status import AmpeError
 
@@ -53,22 +53,16 @@ class Engine:
             group.close(abort=abort)
         self._stop.set()
 
-    def put(self, message: Message) -> None:
-        """A message back to the pool; it is released."""
-        message.release()
-        self.pool.put(1)
-
     def create(self) -> Result[Group, AmpeError]:
         """A new group, whose task starts with the next turn of the scheduler."""
         if self.closing:
             return Err(AmpeError.SHUTDOWN_STARTED)
         assert self._nursery is not None
-        group = Group(self)
+        group = Group(self.options, self.pool, self.numbers, self._forget)
         self.groups.add(group)
         self._nursery.start_soon(group.run)
         return Ok(group)
 
-    def forget(self, group: Group) -> None:
-        """A group has closed."""
+    def _forget(self, group: Group) -> None:
         self.groups.discard(group)
         self.past_traffic.add(group.traffic)

@@ -1,49 +1,29 @@
 """A channel group: a nursery for its channels' tasks, and one mailbox for what they receive."""
 
-from typing import TYPE_CHECKING
+import socket
+from collections.abc import Callable
 
-import attrs
 import trio
 
 from pytofu.address import parse_address
 from pytofu.engine import transport
 from pytofu.engine.channel import Channel, log
+from pytofu.engine.channel_numbers import ChannelNumbers
 from pytofu.engine.io_channel import IoChannel
 from pytofu.engine.listener import Listener
 from pytofu.engine.mailbox import MailBox
+from pytofu.engine.options import Options
+from pytofu.engine.pool import Pool
+from pytofu.engine.traffic import Traffic
 from pytofu.header import OPCODE_BITS, OpCode
 from pytofu.interfaces import AllocationStrategy
 from pytofu.message import Message
 from pytofu.result import OK, Err, Ok, Result
 from pytofu.status import AmpeError, AmpeStatus
 
-if TYPE_CHECKING:
-    import socket
-
-    from pytofu.engine.engine import Engine
-    from pytofu.engine.options import Options
-    from pytofu.engine.pool import Pool
-
 _WELCOME_RESPONSE = int(OpCode.WELCOME_RESPONSE)
 _NULL_MESSAGE = Err(AmpeError.NULL_MESSAGE)
 _SHUTDOWN = Err(AmpeError.SHUTDOWN_STARTED)
-
-
-@attrs.define
-class Traffic:
-    """Counters of what went over sockets."""
-
-    messages_sent: int = 0
-    messages_received: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-
-    def add(self, other: "Traffic") -> None:
-        """Add the other's counts to these."""
-        self.messages_sent += other.messages_sent
-        self.messages_received += other.messages_received
-        self.bytes_sent += other.bytes_sent
-        self.bytes_received += other.bytes_received
 
 
 class Group:
@@ -53,15 +33,22 @@ class Group:
     something was posted to since it last ran, so that a burst of posts goes out as one write.
     """
 
-    def __init__(self, engine: "Engine") -> None:
-        self.engine: Engine = engine
-        self.options: Options = engine.options
-        self.pool: Pool = engine.pool
-        self._high_water = engine.options.high_water
+    def __init__(
+        self,
+        options: Options,
+        pool: Pool,
+        numbers: ChannelNumbers[Channel],
+        on_closed: Callable[["Group"], None],
+    ) -> None:
+        self.options: Options = options
+        self.pool: Pool = pool
+        self._numbers = numbers  # of the whole engine
+        self._open_channels = numbers.open
+        self._on_closed = on_closed
+        self._high_water = options.high_water
         self.mailbox: MailBox[Message] = MailBox()
         self.traffic: Traffic = Traffic()
         self.channels: set[Channel] = set()
-        self._open_channels = engine.numbers.open  # of all groups
         self.closing: bool = False
         self.closed: trio.Event = trio.Event()
         self.answer_due: bool = False
@@ -92,7 +79,7 @@ class Group:
                 await self._dispatch()
         finally:
             self.close(abort=True)
-            self.engine.forget(self)
+            self._on_closed(self)
             self.closed.set()
 
     async def _dispatch(self) -> None:
@@ -172,7 +159,7 @@ class Group:
         return OK
 
     def _refuse_unknown(self, message: Message) -> Err[AmpeError]:
-        error = self.engine.numbers.why_unknown(message.channel_number)
+        error = self._numbers.why_unknown(message.channel_number)
         if error is AmpeError.CHANNEL_CLOSED and self.closing:
             error = AmpeError.SHUTDOWN_STARTED  # which is why it closed
         return message.refuse(error)
@@ -204,7 +191,7 @@ class Group:
         return OK
 
     def _register(self, channel: Channel) -> Result[None, AmpeError]:
-        match self.engine.numbers.allocate(channel):
+        match self._numbers.allocate(channel):
             case Ok(number):
                 channel.number = number
                 self.channels.add(channel)
@@ -225,7 +212,7 @@ class Group:
 
     # ------------------------------------------------------------------ for the channels
 
-    def accept(self, connection: "socket.socket") -> None:
+    def accept(self, connection: socket.socket) -> None:
         """Make a channel of a connection that a listener accepted."""
         if self.closing:  # the listener had been woken before it was cancelled
             transport.close(connection, reset=True)
@@ -250,7 +237,7 @@ class Group:
 
     def remove(self, channel: Channel) -> None:
         """A channel has closed."""
-        self.engine.numbers.release(channel.number)
+        self._numbers.release(channel.number)
         self.channels.discard(channel)
         if self.closing:
             self._wake()

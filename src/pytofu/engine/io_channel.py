@@ -9,22 +9,19 @@ import contextlib
 import math
 import socket
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from pytofu.address import Address, TCPClientAddress, UDSClientAddress
 from pytofu.engine import transport
-from pytofu.engine.channel import Channel
+from pytofu.engine.channel import Channel, Home
 from pytofu.header import OpCode
 from pytofu.message import Message
 from pytofu.protocol.framing import RECEIVE_LEN, FrameReader
 from pytofu.protocol.lifecycle import Posting, PostRule, State, post_rules, receive_rules
 from pytofu.result import OK, Err, Ok, Result
 from pytofu.status import AmpeError, AmpeStatus
-
-if TYPE_CHECKING:
-    from pytofu.engine.group import Group
 
 TURN_LEN: Final = 256 * 1024
 """Bytes received without waiting after which other tasks get a turn."""
@@ -69,7 +66,7 @@ class IoChannel(Channel):
 
     def __init__(
         self,
-        group: "Group",
+        group: Home,
         message_id: int = 0,
         *,
         address: Address | None = None,

@@ -2,22 +2,19 @@
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from pytofu.address import LISTEN_ON_HEADER, Address, TCPServerAddress, UDSServerAddress
 from pytofu.engine import transport
-from pytofu.engine.channel import Channel, log
+from pytofu.engine.channel import Channel, Home, log
 from pytofu.header import OpCode
 from pytofu.message import Message
 from pytofu.protocol.lifecycle import Posting, State, listener_post_rules
 from pytofu.result import OK, Err, Ok, Result
 from pytofu.status import AmpeError, AmpeStatus
 from pytofu.text_headers import TextHeaders
-
-if TYPE_CHECKING:
-    from pytofu.engine.group import Group
 
 _LISTEN_ON_LINE: Final = re.compile(rb"((?:^|\r\n))" + LISTEN_ON_HEADER.encode() + rb":[^\r\n]*")
 
@@ -30,7 +27,7 @@ class Listener(Channel):
 
     __slots__ = ("_address", "_listening", "_welcome")
 
-    def __init__(self, group: "Group", message_id: int, address: Address) -> None:
+    def __init__(self, group: Home, message_id: int, address: Address) -> None:
         super().__init__(group, message_id)
         self._welcome: Message | None = None  # until it is answered
         self._address = address

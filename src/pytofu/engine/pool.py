@@ -39,6 +39,11 @@ class Pool:
         """Spend `count` free messages, for as many that the caller has made itself."""
         self.free -= count
 
+    def take_back(self, message: Message) -> None:
+        """Release a message and count it as free. Raises `MessageReleasedError` if it was."""
+        message.release()
+        self.put(1)
+
     def put(self, count: int) -> None:
         """Give back `count` messages. What would exceed the maximum is dropped."""
         self.free += count

@@ -76,7 +76,6 @@ async def _connect_uds(path: str) -> Result[socket.socket, AmpeError]:
                 return Err(AmpeError.CONNECT_FAILED)
             else:
                 return Ok(sock)
-    raise AssertionError("not reached: ErrDefer suppresses nothing")
 
 
 def prepare(sock: socket.socket) -> None:
@@ -145,7 +144,6 @@ async def _listen_tcp(address: TCPServerAddress, *, reuse_port: bool) -> Listeni
         sock.listen(BACKLOG)
         host, port = sock.getsockname()[:2]
         return Listening(sock, TCPServerAddress(host, port))
-    raise AssertionError("not reached: ErrDefer suppresses nothing")
 
 
 def _listen_uds(path: str) -> Listening:
@@ -159,7 +157,6 @@ def _listen_uds(path: str) -> Listening:
         os.chmod(path, 0o600)  # in time: nobody can connect before `listen`
         sock.listen(BACKLOG)
         return Listening(sock, UDSServerAddress(path), _file_id(path))
-    raise AssertionError("not reached: ErrDefer suppresses nothing")
 
 
 def _remove_dead_socket(path: str) -> None:
