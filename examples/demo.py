@@ -45,13 +45,9 @@ OUTSTANDING = 256  # wait for their responses at any time
 PART_LEN = 32 * 1024  # bytes of the file in a message; 65,535 are possible
 
 
-class MismatchError(Exception):
-    """Something is not as it should be."""
-
-
 def check(condition: bool, what: object) -> None:
     if not condition:
-        raise MismatchError(what)
+        raise RuntimeError(f"not as it should be: {what}")
 
 
 def compose(
@@ -64,12 +60,6 @@ def compose(
     message.message_id = message_id
     message.set_payload(body)
     return Holder(message)
-
-
-def closed_in_good_order(message: Message) -> bool:
-    """Whether this is the last event of a channel that both sides agreed to close."""
-    closed = message.status is AmpeStatus.CHANNEL_CLOSED
-    return closed and message.text_headers.get("~reason") == "SUCCESS"
 
 
 async def serve(address: TCPServerAddress | UDSServerAddress) -> None:
@@ -90,8 +80,8 @@ async def serve(address: TCPServerAddress | UDSServerAddress) -> None:
                 case OpCode.HELLO_REQUEST | OpCode.REQUEST | OpCode.BYE_REQUEST:
                     message.opcode = message.opcode.echo().unwrap()  # the matching response
                     chnls.post(holder)
-                case _:
-                    check(closed_in_good_order(message), message)
+                case _:  # the last event of the channel: both sides have agreed to close it
+                    check(message.text_headers.get("~reason") == "SUCCESS", message)
                     return
 
 
@@ -104,6 +94,7 @@ async def receive_file(ampe: Ampe, chnls: ChannelGroup, first: Message) -> None:
         check(part.opcode is OpCode.REQUEST and part.message_id == message_id, part)
         digest.update(part.payload)
         received += len(part.payload)
+        check(received <= size, f"{received} of {size} bytes of the file")
         if not part.has_more():
             check(received == size, f"{received} of {size} bytes of the file")
             chnls.post(compose(ampe, OpCode.RESPONSE, channel, digest.digest(), message_id))
@@ -176,13 +167,13 @@ class Client:
         header = self.chnls.post(compose(self.ampe, OpCode.BYE_REQUEST, self.channel))
         await self._expect(OpCode.BYE_RESPONSE, header.message_id)
         message = await self.chnls.wait_receive()
-        check(closed_in_good_order(message), message)
+        check(message.text_headers.get("~reason") == "SUCCESS", message)
 
     async def _expect(self, opcode: OpCode, message_id: int) -> bytes:
         """Receive a message, which must be this one, and return its body."""
         message = await self.chnls.wait_receive()
-        check(message.opcode is opcode and message.message_id == message_id, message)
-        check(message.is_from_application() and message.channel_number == self.channel, message)
+        check(message.opcode is opcode and message.status is AmpeStatus.SUCCESS, message)
+        check(message.message_id == message_id, message)
         body = message.payload
         self.ampe.put(Holder(message))
         return body
@@ -253,7 +244,7 @@ if __name__ == "__main__":
     exit_code = 0
     try:
         trio.run(main, sys.argv[1:])
-    except* (MismatchError, OSError, subprocess.CalledProcessError) as failures:
+    except* (RuntimeError, OSError, subprocess.CalledProcessError) as failures:
         print("failed:", *failures.exceptions, sep="\n", file=sys.stderr)
         exit_code = 1
     except* KeyboardInterrupt:

@@ -7,7 +7,6 @@ from hypothesis import settings
 
 from tests.support import Kind, ServerAddress, Side, server_address_of
 
-
 # The same examples every time: a failure that cannot be repeated helps nobody. And no time limit an
 # example, since these machines may be busy.
 settings.register_profile("pytofu", deadline=None, derandomize=True)

@@ -78,4 +78,8 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_numbers() -> None:
-    assert [number_of(count, "file") for count in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+    assert [number_of(count, "file") for count in (0, 1, 2000)] == [
+        "0 files",
+        "1 file",
+        "2,000 files",
+    ]

@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def nothing_happens_outside(tmp_path: Path) -> Iterator[None]:
+def nothing_happens_outside(root: Path, tmp_path: Path) -> Iterator[None]:
     yield
     assert {entry.name for entry in tmp_path.iterdir()} == {"inbox", "outside"}
     assert [entry.name for entry in (tmp_path / "outside").iterdir()] == ["secret"]
@@ -90,7 +90,7 @@ def test_links_within_the_directory_are_followed(root: Path) -> None:
     assert (root / "sub" / "a").read_bytes() == b"content"
 
 
-def test_the_directory_itself_may_be_a_link(root: Path, tmp_path_factory: Path) -> None:
+def test_the_directory_itself_may_be_a_link(root: Path) -> None:
     link = root / "link"
     link.symlink_to(root / "sub")
     store(link, "a")

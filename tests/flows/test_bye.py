@@ -344,8 +344,8 @@ async def test_bye_signal_on_the_wire(address: ServerAddress, side: Side) -> Non
         assert await pair.app.rest() == []
 
 
-async def test_a_channel_after_the_last_one(address: ServerAddress) -> None:
-    """A hundred times hello and bye on one listener."""
+async def test_a_hundred_channels_one_after_the_other(address: ServerAddress) -> None:
+    """Everything posted at once, without waiting for an answer; and nothing is left of any."""
     async with open_app() as server, open_app() as client:
         listener = await server.listen(address)
         for _ in range(100):

@@ -560,8 +560,8 @@ async def test_a_zig_peer_may_reject_by_a_bye_signal_on_the_wire(address: Server
                 ]
 
 
-async def test_post_from_a_held_hello(address: ServerAddress) -> None:
-    """A HelloRequest that came back can be posted again as it is, once its channel is 0."""
+async def test_a_hello_that_came_back_can_be_posted_again(address: ServerAddress) -> None:
+    """As it is, but for channel and opcode: the way to reconnect."""
     async with open_app() as server, open_app() as client:
         listener = await server.listen(address)
         where = address_headers(listener.client_address)

@@ -1,16 +1,19 @@
 """Peers that close, reset, half-close or die (PROTOCOL 4)."""
 
 import signal
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from pytofu import AmpeStatus, ChannelClosedException, OpCode, Options
+from pytofu import AmpeStatus, ChannelClosedException, OpCode, Options, UDSServerAddress
 from tests.support import (
     FIN,
     HELLO_HEADERS,
+    Event,
     RawListener,
     RawPeer,
     ServerAddress,
@@ -255,17 +258,23 @@ async def test_a_send_that_waits_while_the_connection_ends(
             nursery.start_soon(send)
             await trio.testing.wait_all_tasks_blocked()
             assert not holder.is_empty()
+            status, reason = AmpeStatus.CHANNEL_CLOSED, AmpeStatus.CHANNEL_CLOSED
+            expected: list[Event] = []
             if ending == "fin":
                 pair.peer.fin()
+                reason = AmpeStatus.PEER_DISCONNECTED
             elif ending == "reset":
                 pair.peer.reset()
+                status = reason = AmpeStatus.COMMUNICATION_FAILED
             else:
                 pair.end.post(OpCode.BYE_SIGNAL, 10)
+                expected.append(from_engine(OpCode.BYE_SIGNAL, status, pair.end.number, 10))
+            expected.extend(clogged.unsent(status))
             events = await pair.end.events_until_closed()
-        returned = [event for event in events if event.message_id == 9]
-        assert len(returned) == (0 if refused else 1)
+        if not refused:
+            expected.append(from_engine(OpCode.REQUEST, status, pair.end.number, 9, body=b"abc"))
+        assert events == [*expected, pair.end.closed(reason)]
         assert holder.is_empty() is not refused
-        assert len(events) >= len(clogged.unsent(AmpeStatus.CHANNEL_CLOSED)) + 1
 
 
 async def test_a_send_that_is_cancelled_has_sent_nothing(
@@ -285,3 +294,18 @@ async def test_a_send_that_is_cancelled_has_sent_nothing(
         await pair.app.chnls.send(holder)  # there is room again
         received = await pair.peer.receive_frame()
         assert (received.message_id, received.body) == (9, b"abc")
+
+
+async def test_a_peer_that_will_not_read_any_more(tmp_path: Path, side: Side) -> None:
+    """Unix sockets can say so; what it sent before is delivered all the same."""
+    async with open_raw_pair(side, UDSServerAddress(tmp_path / "s")) as pair:
+        await pair.peer.send(frame(OpCode.REQUEST, 8))
+        assert await pair.app.event() == from_app(OpCode.REQUEST, pair.end.number, 8)
+        pair.peer.sock.shutdown(socket.SHUT_RD)
+        await pair.peer.send(frame(OpCode.REQUEST, 9))
+        pair.end.post(OpCode.SIGNAL, 10, body=b"abc")
+        received, returned, last = await pair.end.events_until_closed()
+        assert received == from_app(OpCode.REQUEST, pair.end.number, 9)
+        status = AmpeStatus.CHANNEL_CLOSED
+        assert returned == from_engine(OpCode.SIGNAL, status, pair.end.number, 10, body=b"abc")
+        assert last == pair.end.closed(AmpeStatus.PEER_DISCONNECTED)

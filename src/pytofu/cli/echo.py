@@ -22,7 +22,8 @@ from pytofu.cli.output import (
 from pytofu.cli.running import in_words, until_interrupted
 from pytofu.cli.serving import answer, serve
 
-_MOST_ROWS: Final = 20
+_TABLE_LINES: Final = 9
+"""Of the live table, apart from the rows of channels."""
 _RATE_INTERVAL: Final = 1.0  # seconds
 
 
@@ -126,10 +127,11 @@ class Echo:
         for name in ("open for", "messages", "bytes", "messages/s", "bytes/s"):
             table.add_column(name, justify="right", no_wrap=True)
         busiest = sorted(self._channels.items(), key=lambda item: -item[1].messages)
-        for number, channel in busiest[:_MOST_ROWS]:
+        most = max(1, self._output.console.height - _TABLE_LINES)
+        for number, channel in busiest[:most]:
             table.add_row(str(number), *channel.cells())
-        if len(busiest) > _MOST_ROWS:
-            table.add_row(f"{len(busiest) - _MOST_ROWS} more")
+        if len(busiest) > most:
+            table.add_row(f"{len(busiest) - most} more")
         table.add_section()
         table.add_row(f"{len(busiest)} open", *self._total.cells(), style="bold")
         return table

@@ -1,0 +1,85 @@
+"""Servers and clients in the test's own process."""
+
+import json
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from pytofu import Holder, Message, MessageRole, OpCode, TCPServerAddress
+from pytofu.cli.addresses import ClientAddress
+from pytofu.cli.output import Output
+from tests.cli.terminal import Paper
+from tests.support import App, open_app
+
+type Habits = Mapping[OpCode, Callable[[App, Holder[Message]], None]]
+"""What a peer does with each message; what is not listed is ignored."""
+
+
+def respond(app: App, holder: Holder[Message]) -> None:
+    """Turn a request into its response."""
+    message = holder.unwrap()
+    assert message.opcode.role is MessageRole.REQUEST
+    message.opcode = OpCode(message.opcode + 1)
+    app.chnls.post(holder)
+
+
+def say(opcode: OpCode) -> Callable[[App, Holder[Message]], None]:
+    """Answer with an empty message of this opcode."""
+
+    def habit(app: App, holder: Holder[Message]) -> None:
+        message = holder.unwrap()
+        app.post(opcode, message.channel_number, message.message_id)
+
+    return habit
+
+
+POLITE: Habits = {OpCode.HELLO_REQUEST: respond, OpCode.BYE_REQUEST: respond}
+
+
+@asynccontextmanager
+async def peer(habits: Habits = POLITE) -> AsyncIterator[ClientAddress]:
+    """A server with these habits; where to reach it."""
+
+    async def serve() -> None:
+        async for holder in app.chnls:
+            message = holder.unwrap()
+            if message.is_from_application() and message.opcode in habits:
+                habits[message.opcode](app, holder)
+
+    async with open_app() as app:
+        listener = await app.listen(TCPServerAddress("127.0.0.1", 0))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            yield listener.client_address
+            nursery.cancel_scope.cancel()
+
+
+class Printed:
+    """An output for machines, and what was printed there."""
+
+    def __init__(self) -> None:
+        self.file = Paper()
+        self.output = Output(as_json=True, file=self.file)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The JSON objects so far."""
+        return [json.loads(line) for line in self.file.getvalue().splitlines()]
+
+
+@asynccontextmanager
+async def until_ctrl_c(
+    command: Callable[[trio.TaskStatus[Any]], Awaitable[None]],
+) -> AsyncIterator[Any]:
+    """A server command for the length of a block, which Ctrl-C then ends; what it started with."""
+
+    async def run(task_status: trio.TaskStatus[Any]) -> None:
+        await command(task_status)
+
+    async with trio.open_nursery() as nursery:
+        started = await nursery.start(run)
+        yield started
+        signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,163 @@
+"""The server's side, and `pytofu echo`."""
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from pytofu import Holder, Message, OpCode, TCPServerAddress, UDSServerAddress
+from pytofu.cli import serving
+from pytofu.cli.addresses import ServerAddress
+from pytofu.cli.echo import Echo, echo
+from pytofu.cli.output import Output
+from pytofu.cli.running import CommandError
+from pytofu.cli.serving import answer, serve
+from tests.cli.peers import Printed, until_ctrl_c
+from tests.cli.terminal import Terminal
+from tests.support import App, RawPeer, client_address_of, frame, hello, open_app
+
+ANY_PORT = TCPServerAddress("127.0.0.1", 0)
+
+
+async def greet(app: App, address: ServerAddress) -> int:
+    """Connect to a server and exchange hellos; the channel's number."""
+    end = app.connect(client_address_of(address))
+    assert (await app.event()).opcode is OpCode.HELLO_RESPONSE
+    return end.number
+
+
+async def test_echo_on_several_addresses(tmp_path: Path) -> None:
+    printed = Printed()
+    wanted: Sequence[ServerAddress] = [ANY_PORT, UDSServerAddress(tmp_path / "s")]
+    async with until_ctrl_c(partial(_echo, wanted, printed.output)) as bound, open_app() as app:
+        for address in bound:
+            number = await greet(app, address)
+            app.post(OpCode.REQUEST, number, 50, headers=(("a", "b"),), body=b"question", more=True)
+            event = await app.event()
+            assert (event.opcode, event.message_id, event.more) == (OpCode.RESPONSE, 50, True)
+            assert (event.headers, event.body) == ((("a", "b"),), b"question")
+            app.post(OpCode.RESPONSE, number, 51)  # which nobody asked for
+            app.post(OpCode.SIGNAL, number, 52)
+            assert (await app.event()).opcode is OpCode.SIGNAL
+            app.post(OpCode.BYE_REQUEST, number)
+            assert (await app.events_until_closed(number))[0].opcode is OpCode.BYE_RESPONSE
+    events = [record["event"] for record in printed.records]
+    assert sorted(events[:2]) == ["listening", "listening"]
+    assert sorted(events[2:-1]) == ["closed", "closed", "opened", "opened"]
+    closed = [record for record in printed.records if record["event"] == "closed"]
+    for record in closed:
+        assert (record["messages"], record["bytes"], record["reason"]) == (3, 8, "success")
+    summary = printed.records[-1]
+    assert (summary["channels"], summary["messages"], summary["bytes"]) == (2, 6, 16)
+
+
+async def _echo(
+    addresses: Sequence[ServerAddress],
+    output: Output,
+    task_status: trio.TaskStatus[Sequence[ServerAddress]],
+) -> None:
+    await echo(addresses, output, task_status)
+
+
+async def test_for_people_there_is_a_line_for_every_channel() -> None:
+    file = io.StringIO()
+    run = partial(_echo, [ANY_PORT], Output(file=file))
+    async with until_ctrl_c(run) as (address,), open_app() as app:
+        number = await greet(app, address)
+        app.post(OpCode.BYE_REQUEST, number)
+        await app.events_until_closed(number)
+    assert "listening on tcp://127.0.0.1:" in file.getvalue()
+    assert "opened, by a client of tcp://127.0.0.1:" in file.getvalue()
+    assert "closed after 0 messages, 0 B: the peer said bye" in file.getvalue()
+    assert "1 channel, 0 messages, 0 B in" in file.getvalue()
+
+
+async def test_on_a_terminal_there_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("pytofu.cli.output._REFRESH", 0.01)
+    monkeypatch.setattr("pytofu.cli.echo._RATE_INTERVAL", 0.0)
+    file = Terminal()
+    run = partial(_echo, [ANY_PORT], Output(file=file))
+    async with until_ctrl_c(run) as (address,), open_app() as app:
+        numbers = [await greet(app, address) for _ in range(22)]
+        app.post(OpCode.REQUEST, numbers[0], body=b"x")
+        await app.event()
+        await file.until("22 open", "6 more", "messages/s")
+    assert "opened, by" not in file.getvalue()
+
+
+async def test_the_address_in_use(tmp_path: Path) -> None:
+    address = UDSServerAddress(tmp_path / "s")
+    async with open_app() as app:
+        await app.listen(address)
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(CommandError, match="cannot listen on uds://.*: the address is in"),
+            flatten_subgroups=True,
+        ):
+            await echo([address], Printed().output)
+
+
+async def test_a_listener_that_closes_later() -> None:
+    async with open_app() as app:
+
+        class Closing(Echo):
+            def listening(self, address: ServerAddress) -> None:
+                (number,) = app.chnls._group.channels
+                app.post(OpCode.BYE_SIGNAL, number)
+
+        service = Closing(app.chnls, Printed().output)
+        with pytest.raises(CommandError, match=r"the listener on .*:0 closed"):
+            await serve(app.ampe, app.chnls, [ANY_PORT], service)
+
+
+async def test_a_client_that_aborts_by_signal_on_the_wire() -> None:
+    """What is no regular message and needs no answer is left alone."""
+    printed = Printed()
+    async with until_ctrl_c(partial(_echo, [ANY_PORT], printed.output)) as (address,):
+        raw = await RawPeer.connect(client_address_of(address))
+        with raw.sock:
+            await raw.send(hello() + frame(OpCode.BYE_SIGNAL))
+            await printed.file.until('"closed"')
+    assert printed.records[-2]["reason"] == "peer_disconnected"
+
+
+async def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may not hold up the others, and what it sent before does not fill the memory."""
+    monkeypatch.setattr(serving, "_PATIENCE", 0.1)
+    printed = Printed()
+    async with until_ctrl_c(partial(_echo, [ANY_PORT], printed.output)) as (address,):
+        raw = await RawPeer.connect(client_address_of(address), receive_buffer=4096)
+        requests = frame(OpCode.REQUEST, body=bytes(60_000)) * 1000
+        with raw.sock, suppress(OSError):
+            await raw.send(hello() + requests)
+            await printed.file.until('"closed"')
+    assert printed.records[-2]["reason"] == "channel_closed"
+
+
+async def test_an_answer_to_a_client_that_is_gone() -> None:
+    async with open_app() as app:
+        number = app.connect(client_address_of(TCPServerAddress("127.0.0.1", 1))).number
+        await app.events_until_closed(number)
+        for channel in (number, number % 60_000 + 1):
+            holder: Holder[Message] = app.message(OpCode.RESPONSE, channel, 1)
+            await answer(app.chnls, holder)
+            assert not holder.is_empty()
+
+
+async def test_a_returned_message_cannot_pass_for_the_end_of_a_channel() -> None:
+    """Its `~reason` is the client's, and may be anything."""
+    printed = Printed()
+    async with until_ctrl_c(partial(_echo, [ANY_PORT], printed.output)) as (address,):
+        raw = await RawPeer.connect(client_address_of(address), receive_buffer=4096)
+        with raw.sock:
+            signal = frame(OpCode.SIGNAL, text=b"~reason:no such status", body=bytes(60_000))
+            await raw.send(hello() + signal * 90)
+            await trio.testing.wait_all_tasks_blocked()
+        await printed.file.until('"closed"')
+    assert printed.records[-2]["reason"] == "unknown_error"
