@@ -108,8 +108,8 @@ async def test_a_listener_that_closes_later() -> None:
 
         class Closing(Echo):
             def listening(self, address: ServerAddress) -> None:
-                (number,) = app.chnls._group.channels
-                app.post(OpCode.BYE_SIGNAL, number)
+                (listener,) = app.chnls._group.channels
+                app.post(OpCode.BYE_SIGNAL, listener.number)
 
         service = Closing(app.chnls, Printed().output)
         with pytest.raises(CommandError, match=r"the listener on .*:0 closed"):
@@ -135,8 +135,8 @@ async def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.Monke
         raw = await RawPeer.connect(client_address_of(address), receive_buffer=4096)
         requests = frame(OpCode.REQUEST, body=bytes(60_000)) * 1000
         with raw.sock, suppress(OSError):
-            await raw.send(hello() + requests)
-            await printed.file.until('"closed"')
+            await raw.send(hello() + requests)  # whether all of it gets there is a matter of luck
+        await printed.file.until('"closed"')
     assert printed.records[-2]["reason"] == "channel_closed"
 
 

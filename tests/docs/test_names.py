@@ -100,4 +100,16 @@ def test_every_page_can_be_reached() -> None:
 def test_every_example_is_on_a_page() -> None:
     text = "\n".join(_TEXTS[page] for page in PAGES if page.parent == DOCS / "howto")
     examples = {str(file.relative_to(ROOT)) for file in (ROOT / "examples").rglob("*.py")}
-    assert not [name for name in sorted(examples) if f"../{name}" not in text and "__" not in name]
+    assert not [name for name in sorted(examples) if name not in text]
+
+
+def test_the_page_of_the_command_line_has_every_command_and_only_options_that_exist() -> None:
+    cli = pytest.importorskip("pytofu.cli.app", reason="the extra cli is not installed")
+    (group,) = [found for found in vars(cli).values() if type(found).__name__ == "Group"]
+    text = _TEXTS[DOCS / "command-line.md"]
+    sections = re.split(r"^## pytofu ", text, flags=re.MULTILINE)[1:]
+    names = [section.partition("\n")[0] for section in sections]
+    assert sorted(names) == sorted(group.commands)
+    for name, section in zip(names, sections, strict=True):
+        options = {option for parameter in group.commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--\w[\w-]*", section)) <= options, name

@@ -1,9 +1,11 @@
 """Every block of Python on the pages and in the README does what the page says.
 
 A block that calls `trio.run` or `asyncio.run`, or imports zmq, is a program: it runs in a process
-of its own, and prints what the `output` block behind it shows. A block with a caption is a file: see
-test_tutorial.py. All others of a page are pieces of one program: they run in order, sharing their
+of its own, and prints what the `output` block behind it shows. A block with a caption is a file:
+see test_tutorial.py. All others of a page are pieces of one program: they run in order, sharing their
 names, inside Trio, with an engine, a channel group and an open channel to a peer at hand.
+
+A `console` block that runs an example shows all that this prints.
 """
 
 import ast
@@ -54,6 +56,14 @@ def _is_program(block: Block) -> bool:
 _PROGRAMS: Final = [
     (block, output) for page in PAGES for block, output in _python(page) if _is_program(block)
 ]
+_TERMINALS: Final = [
+    block
+    for page in PAGES
+    for block in blocks(page)
+    if block.language == "console"
+    and block.text.startswith("$ python examples/")
+    and block.text.count("\n") > 1
+]
 _PIECES: Final = {
     page: pieces
     for page in PAGES
@@ -80,6 +90,21 @@ def test_a_program_prints_what_the_page_shows(block: Block, output: str | None) 
     assert (done.returncode, done.stderr) == (0, "")
     if output is not None:
         assert comparable(done.stdout, port) == comparable(output)
+
+
+@pytest.mark.parametrize("terminal", _TERMINALS, ids=[block.name for block in _TERMINALS])
+def test_an_example_prints_what_the_page_shows(terminal: Block) -> None:
+    command, _, shown = terminal.text.partition("\n")
+    done = subprocess.run(
+        [sys.executable, command.removeprefix("$ python ")],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=9,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, shown, "")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from pytofu import AmpeError, Message, MessageReleasedError, Options, UDSServerAddress
+from pytofu import AmpeError, Message, Options, UDSServerAddress
 from pytofu.engine.engine import Engine
 from pytofu.engine.group import Group
 from pytofu.engine.traffic import Traffic
@@ -48,16 +48,6 @@ async def test_an_engine_without_groups_ends_when_it_is_closed() -> None:
 async def test_the_pool_has_the_sizes_of_the_options() -> None:
     engine = Engine(Options(initial_pool_msgs=3, max_pool_msgs=5))
     assert (engine.pool.free, engine.pool.maximum) == (3, 5)
-
-
-async def test_put_releases_the_message() -> None:
-    engine = Engine(Options(initial_pool_msgs=1, max_pool_msgs=2))
-    message = Message()
-    engine.pool.take_back(message)
-    assert engine.pool.free == 2
-    with pytest.raises(MessageReleasedError):
-        engine.pool.take_back(message)
-    assert engine.pool.free == 2
 
 
 async def test_groups_come_and_go() -> None:

@@ -339,12 +339,3 @@ async def test_a_message_put_back_in_the_moment_of_closing_does_not_spoil_the_en
         await group.closed.wait()
         for holder in (*held, news):
             app.ampe.put(holder)
-
-
-# ---------------------------------------------------------------------- counting
-
-
-def test_traffic_adds_up() -> None:
-    traffic = Traffic(1, 2, 3, 4)
-    traffic.add(Traffic(10, 20, 30, 40))
-    assert traffic == Traffic(11, 22, 33, 44)

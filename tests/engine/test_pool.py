@@ -8,6 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from pytofu.engine.pool import Pool
 from pytofu.interfaces import AllocationStrategy
+from pytofu.message import Message, MessageReleasedError
 
 ALWAYS = AllocationStrategy.ALWAYS
 POOL_ONLY = AllocationStrategy.POOL_ONLY
@@ -64,6 +65,16 @@ def test_every_message_is_a_new_one() -> None:
     assert second is not None
     assert first is not second
     assert first.to_bytes() == bytes(16)
+
+
+def test_a_message_that_is_taken_back_is_released() -> None:
+    pool = Pool(1, 2)
+    message = Message()
+    pool.take_back(message)
+    assert pool.free == 2
+    with pytest.raises(MessageReleasedError):
+        pool.take_back(message)
+    assert pool.free == 2
 
 
 def test_take_spends_messages_that_the_caller_makes_itself() -> None:

@@ -172,6 +172,23 @@ async def test_cancelling_a_connect_leaves_no_socket() -> None:
             assert scope.cancelled_caught
 
 
+async def test_a_name_can_be_connected_to() -> None:
+    with await listening(LOCALHOST) as listener:
+        assert isinstance(listener.address, TCPServerAddress)
+        with await connected(TCPClientAddress("localhost", listener.address.port)) as client:
+            assert not client.getblocking()
+            assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            (accepted,) = accept_all(listener.sock)
+            accepted.close()
+
+
+async def test_cancelling_a_connect_to_a_name_leaves_no_socket() -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await connect(TCPClientAddress("localhost", 1))
+    assert scope.cancelled_caught
+
+
 @needs_ipv6
 async def test_ipv6() -> None:
     with await listening(TCPServerAddress("::1", 0)) as listener:
@@ -361,6 +378,24 @@ async def test_the_path_of_a_live_datagram_socket_is_refused(path: str) -> None:
         assert await listen(UDSServerAddress(path), reuse_port=False) == LISTEN_FAILED
     assert exists(path)
     os.unlink(path)
+
+
+async def test_the_path_of_a_datagram_socket_that_has_a_peer_is_refused(
+    path: str, tmp_path: Path
+) -> None:
+    """Nobody else may connect to it, not even to ask whether it lives."""
+    peer_path = str(tmp_path / "peer")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer,
+    ):
+        sock.bind(path)
+        peer.bind(peer_path)
+        sock.connect(peer_path)
+        assert await listen(UDSServerAddress(path), reuse_port=False) == LISTEN_FAILED
+    assert exists(path)
+    os.unlink(path)
+    os.unlink(peer_path)
 
 
 async def test_the_file_of_a_dead_listener_is_replaced(path: str) -> None:

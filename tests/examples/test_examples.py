@@ -170,13 +170,6 @@ def test_demo_fails_when_the_file_does_not_arrive_as_announced() -> None:
     assert "of 0 bytes of the file" in done.stderr
 
 
-def test_demo_fails_when_there_is_no_file(tmp_path: Path) -> None:
-    done = run("demo.py", str(tmp_path / "nothing"))
-    assert done.returncode == 1
-    assert done.stderr.startswith("failed:\n[Errno 2]")
-    assert "Traceback" not in done.stderr
-
-
 def test_demo_sends_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert run("demo.py", str(tmp_path / "empty")).returncode == 0

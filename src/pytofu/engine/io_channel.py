@@ -114,7 +114,7 @@ class IoChannel(Channel):
             case State():
                 self.writer.push(message)
                 if rule is State.FINISHING:
-                    self._finish_within_timeout(AmpeStatus.SUCCESS)
+                    self._finish_within_timeout()
                 else:
                     self._enter(rule)
                     if rule is State.BYE_ANSWERED:
@@ -145,10 +145,9 @@ class IoChannel(Channel):
     def close_orderly(self) -> None:
         """Connect if that is under way, send what is queued, then close."""
         if self._state not in _READING_OVER:
-            self._finish_within_timeout(AmpeStatus.CHANNEL_CLOSED)
+            self._finish_within_timeout()
 
-    def _finish_within_timeout(self, reason: AmpeStatus) -> None:
-        self.close_because(reason)
+    def _finish_within_timeout(self) -> None:
         self._enter(State.FINISHING)
         self._end_within(self.group.options.close_timeout)
         self._orderly.cancel()
@@ -160,7 +159,7 @@ class IoChannel(Channel):
         """As every channel; a deadline that ended this one is the reason if there is no other."""
         if self._state is State.HELLO_AWAITED:
             self.close_because(AmpeStatus.NOT_ALLOWED)
-        elif self._state is not State.BYE_ANSWERED and self._reader.partial:
+        elif self._state not in _TIMED and self._reader.partial:
             self.close_because(AmpeStatus.RECV_FAILED)
         self._enter(State.CLOSED)
         super().finish()
@@ -395,6 +394,8 @@ class IoChannel(Channel):
             self.flush()
             if self._drained is not None:
                 await self._drained.wait()
+        if not self._write_failed:
+            self.close_because(AmpeStatus.SUCCESS)  # after crossing byes: our answer is out
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_WR)
             while True:

@@ -1,0 +1,216 @@
+"""`pytofu put` and `pytofu serve-files`, with each other and with peers that misbehave."""
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from pytofu import OpCode, TCPServerAddress
+from pytofu.cli.addresses import ClientAddress, ServerAddress
+from pytofu.cli.output import Output
+from pytofu.cli.put import put
+from pytofu.cli.running import CommandError
+from pytofu.cli.serve_files import serve_files
+from tests.cli.peers import POLITE, Printed, peer, respond, until_ctrl_c
+from tests.cli.terminal import Paper, Terminal
+from tests.support import App, Headers, client_address_of, open_app
+
+CONTENT = bytes(range(256)) * 1000
+ANY_PORT = TCPServerAddress("127.0.0.1", 0)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    path = tmp_path / "inbox"
+    path.mkdir()
+    return path
+
+
+@asynccontextmanager
+async def serving(
+    inbox: Path, output: Output, *, overwrite: bool = False
+) -> AsyncIterator[ClientAddress]:
+    """`serve-files`, until Ctrl-C."""
+
+    async def command(task_status: trio.TaskStatus[Sequence[ServerAddress]]) -> None:
+        run = partial(serve_files, overwrite=overwrite, task_status=task_status)
+        await run(inbox, [ANY_PORT], output)
+
+    async with until_ctrl_c(command) as (bound,):
+        yield client_address_of(bound)
+
+
+async def test_a_file_arrives(file: Path, inbox: Path) -> None:
+    printed, log = Printed(), Printed()
+    async with serving(inbox, log.output) as address:
+        await put(file, address, "copy", printed.output)
+    assert (inbox / "copy").read_bytes() == CONTENT
+    assert os.listdir(inbox) == ["copy"]
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    (record,) = printed.records
+    assert (record["file"], record["bytes"], record["sha256"]) == ("copy", len(CONTENT), sha256)
+    _, stored, summary = log.records
+    assert (stored["event"], stored["file"], stored["sha256"]) == ("stored", "copy", sha256)
+    assert summary == {"event": "summary", "files": 1, "bytes": len(CONTENT)}
+
+
+async def test_an_empty_file_arrives(file: Path, inbox: Path) -> None:
+    file.write_bytes(b"")
+    async with serving(inbox, Printed().output) as address:
+        await put(file, address, "copy", Printed().output)
+    assert (inbox / "copy").read_bytes() == b""
+
+
+async def test_bars_on_a_terminal(file: Path, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("pytofu.cli.output._REFRESH", 0.001)
+    os.truncate(file, 20_000_000)
+    screen, log = Terminal(), Terminal()
+    async with serving(inbox, Output(file=log)) as address:
+        await put(file, address, "copy", Output(file=screen))
+    assert "MB/s" in screen.getvalue()
+    assert "copy: 20 MB in" in screen.getvalue()
+    assert "stored copy: 20 MB in" in log.getvalue()
+    assert "1 file stored, 20 MB" in log.getvalue()
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "sub/../../x", "missing/x", "a" * 300])
+async def test_a_name_that_leads_elsewhere_is_refused(file: Path, inbox: Path, name: str) -> None:
+    log = Paper()
+    async with serving(inbox, Output(file=log)) as address:
+        with pytest.raises(CommandError, match=r"not a name|no such directory|name too long"):
+            await put(file, address, name, Printed().output)
+    assert f"refused {name}: " in log.getvalue()
+    assert os.listdir(inbox) == []
+
+
+async def test_what_is_there_stays(file: Path, inbox: Path) -> None:
+    (inbox / "file").write_bytes(b"old")
+    async with serving(inbox, Printed().output) as address:
+        with pytest.raises(CommandError, match="there is such a file already"):
+            await put(file, address, "file", Printed().output)
+    assert (inbox / "file").read_bytes() == b"old"
+    async with serving(inbox, Printed().output, overwrite=True) as address:
+        await put(file, address, "file", Printed().output)
+    assert (inbox / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", ""])
+async def test_a_name_that_cannot_be_sent(file: Path, name: str) -> None:
+    async with peer() as address:
+        with pytest.raises(CommandError, match="this name cannot be sent"):
+            await put(file, address, name, Printed().output)
+
+
+async def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    writer = os.open(tmp_path / "fifo", os.O_RDWR)
+    async with peer() as address:
+        with pytest.raises(CommandError, match="not a regular file"):
+            await put(tmp_path / "fifo", address, "x", Printed().output)
+    os.close(writer)
+
+
+async def test_a_server_that_is_no_file_server(file: Path) -> None:
+    async with peer({**POLITE, OpCode.REQUEST: respond}) as address:
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(CommandError, match="not as serve-files does"),
+            flatten_subgroups=True,
+            allow_unwrapped=True,
+        ):
+            await put(file, address, "file", Printed().output)
+
+
+# ---------------------------------------------------------------------- misbehaving clients
+
+
+async def greet(app: App, address: ClientAddress) -> int:
+    end = app.connect(address)
+    assert (await app.event()).opcode is OpCode.HELLO_RESPONSE
+    return end.number
+
+
+async def test_parts_that_do_not_fit_together(inbox: Path) -> None:
+    """Refused once, with the reason; what else belongs to the file is dropped."""
+    log = Printed()
+    begin = (("file", "x"), ("size", "2"))
+    sha256 = (("sha256", hashlib.sha256(b"ab").hexdigest()),)
+    conversations: list[tuple[list[tuple[Headers, bytes, bool]], str]] = [
+        ([((), b"ab", False)], "not a file: the first message has to name it"),
+        ([((("file", "x"),), b"", True), ((), b"", False)], "how many bytes"),
+        ([((("file", "x"), ("size", "-1")), b"", True)], "how many bytes"),
+        ([((("file", "x"), ("size", "9" * 30)), b"", True)], "how many bytes"),
+        ([(begin, b"", True), ((), b"abc", True), ((), b"d", True)], "more than the 2 bytes"),
+        ([(begin, b"", True), (sha256, b"a", False)], "2 bytes were announced, 1 came"),
+        ([(begin, b"ab", True), ((), b"", False)], "another one there"),
+    ]
+    async with serving(inbox, log.output) as address, open_app() as app:
+        number = await greet(app, address)
+        for index, (parts, why) in enumerate(conversations):
+            for headers, body, more in parts:
+                app.post(OpCode.REQUEST, number, 100 + index, headers=headers, body=body, more=more)
+            event = await app.event()
+            assert (event.opcode, event.message_id) == (OpCode.RESPONSE, 100 + index)
+            ((name, reason),) = event.headers
+            assert name == "error"
+            assert why in reason
+        app.post(OpCode.REQUEST, number, 200, headers=begin, body=b"ab", more=True)
+        app.post(OpCode.SIGNAL, number, 200)
+        app.post(OpCode.REQUEST, number, 200, headers=sha256)
+        assert (await app.event()).headers == sha256
+    assert (inbox / "x").read_bytes() == b"ab"
+    assert os.listdir(inbox) == ["x"]
+    reasons = [record["reason"] for record in log.records if record["event"] == "refused"]
+    assert len(reasons) == len(conversations)
+
+
+async def test_incomplete_files_are_removed(inbox: Path) -> None:
+    log = Printed()
+    begin = (("file", "x"), ("size", "2"))
+    async with open_app() as other, serving(inbox, log.output) as address:
+        async with open_app() as app:
+            number = await greet(app, address)
+            # The second file ends the first one, and the channel's end the second.
+            app.post(OpCode.REQUEST, number, 100, headers=begin, more=True)
+            app.post(OpCode.REQUEST, number, 101, headers=begin, more=True)
+            app.post(OpCode.BYE_REQUEST, number)
+            await app.events_until_closed(number)
+        number = await greet(other, address)
+        other.post(OpCode.REQUEST, number, 100, headers=begin, more=True)
+        with trio.fail_after(5):
+            while not os.listdir(inbox):
+                await trio.testing.wait_all_tasks_blocked()
+    refused = [record["reason"] for record in log.records if record["event"] == "refused"]
+    assert refused == [
+        "not complete, another one came",
+        "not complete, the peer said bye",
+        "not complete, the server ends",
+    ]
+    assert os.listdir(inbox) == []
+
+
+async def test_a_disk_that_is_full(
+    file: Path, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    async with serving(inbox, Printed().output) as address:
+        with monkeypatch.context() as patched:
+            patched.setattr("pytofu.cli.receiving.os.write", write)
+            with pytest.raises(CommandError, match="No space left on device"):
+                await put(file, address, "x", Printed().output)
+    assert os.listdir(inbox) == []
