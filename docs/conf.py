@@ -22,6 +22,7 @@ extensions = [
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"pytofu {release}"
 html_static_path = ["_static"]
 html_css_files = ["pytofu.css"]

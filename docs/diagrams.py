@@ -8,6 +8,7 @@ what this script would draw now, and carries out the flows (docs/flows.py) on re
 
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -438,7 +439,7 @@ def drawings() -> dict[str, Callable[[], Drawing]]:
         "life": draw_life,
     }
     for flow in FLOWS:
-        made[f"flow-{flow.name}"] = lambda flow=flow: draw_flow(flow)
+        made[f"flow-{flow.name}"] = partial(draw_flow, flow)
     return {f"{name}.svg": draw for name, draw in made.items()}
 
 

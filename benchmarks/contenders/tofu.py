@@ -182,38 +182,39 @@ async def _visit(
 async def _ask(
     ampe: Ampe, chnls: ChannelGroup, runs: dict[int, Echoes], outstanding: int
 ) -> Figures:
+    """The message that brought an answer takes the next request along."""
     for number, run in runs.items():
         for _ in range(outstanding):
-            _post_request(ampe, chnls, number, run)
+            with borrowed_message(ampe) as holder:
+                holder.unwrap().channel_number = number
+                _post_request(chnls, holder, run)
     waiting = len(runs)
-    holder: Holder[Message] = Holder()
+    holder = Holder[Message]()
     while waiting:
-        message: Message | None = await chnls.wait_receive()
-        while message is not None:
-            if message.opcode is not OpCode.RESPONSE:
-                raise WrongAnswer(f"no Response: {message}")
-            number = message.channel_number
+        received: Message | None = await chnls.wait_receive()
+        while received is not None:
+            if received.opcode is not OpCode.RESPONSE:
+                raise WrongAnswer(f"no Response: {received}")
+            number = received.channel_number
             run = runs[number]
-            run.answered(message.message_id, message.payload)
-            holder.set(message)
-            ampe.put(holder)
+            run.answered(received.message_id, received.payload)
+            holder.set(received)
             if run.running:
-                _post_request(ampe, chnls, number, run)
-            elif not run.outstanding:
-                waiting -= 1
-            message = chnls.receive_nowait()
+                _post_request(chnls, holder, run)
+            else:
+                ampe.put(holder)
+                if not run.outstanding:
+                    waiting -= 1
+            received = chnls.receive_nowait()
     return echo_figures(list(runs.values()))
 
 
-def _post_request(ampe: Ampe, chnls: ChannelGroup, number: int, run: Echoes) -> None:
-    with borrowed_message(ampe) as holder:
-        message = holder.value
-        assert message is not None
-        message.opcode = OpCode.REQUEST
-        message.channel_number = number
-        message.message_id = run.next_id()
-        message.set_payload(run.body)
-        chnls.post(holder)
+def _post_request(chnls: ChannelGroup, holder: Holder[Message], run: Echoes) -> None:
+    message = holder.unwrap()
+    message.opcode = OpCode.REQUEST
+    message.message_id = run.next_id()
+    message.set_payload(run.body)
+    chnls.post(holder)
 
 
 async def _send(ampe: Ampe, chnls: ChannelGroup, number: int, run: OneWay) -> Figures:

@@ -20,6 +20,9 @@ from pytofu import EXCEPTIONS, Ampe, ChannelGroup, Err, Ok, OpCode
 from pytofu.protocol.lifecycle import POSTED, RECEIVED, State
 
 DOCS: Final = Path(__file__).parent.parent
+
+# Where a docstring says which section of which page it follows.
+_SOURCES: Final = re.compile(r" ?\((?:PROTOCOL|pattern guide)[^)]*\)| Source: .*")
 sys.path.insert(0, str(DOCS.parent))
 
 from docs.diagrams import modules, spoken, storeys  # noqa: E402  # the path is set just above
@@ -123,12 +126,13 @@ class Modules(Table):
 
     def rows(self) -> Iterable[Sequence[str]]:
         for storey in storeys():
+            if storey in (["__main__"], ["cli"]):
+                continue  # a program of its own
             for file in modules(storey):
-                if storey in (["__main__"], ["cli"]):
-                    continue  # a program of its own
                 docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+                sentence = " ".join(docstring.split("\n\n")[0].split())
                 place = file.relative_to(DOCS.parent / "src" / "pytofu")
-                yield f"`{place}`", " ".join(docstring.split("\n\n")[0].split())
+                yield f"`{place}`", _SOURCES.sub("", sentence)
 
 
 class Picture(SphinxDirective):

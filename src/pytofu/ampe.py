@@ -62,7 +62,7 @@ class Ampe:
         self, strategy: Literal[AllocationStrategy.ALWAYS] = AllocationStrategy.ALWAYS
     ) -> Message: ...
     @overload
-    def get(self, strategy: AllocationStrategy) -> Message | None: ...
+    def get(self, strategy: AllocationStrategy = ...) -> Message | None: ...
     @trio.lowlevel.enable_ki_protection
     def get(self, strategy: AllocationStrategy = AllocationStrategy.ALWAYS) -> Message | None:
         """A message: from the pool or, with ALWAYS, a new one when the pool is empty.
@@ -187,7 +187,7 @@ class open_ampe:  # reads as the function that it is for its users
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:  # not bool: to type checkers that would mean that it swallows exceptions
         if exc is not None:
             await _abort(self._engine)
             return await self._leave_nursery(exc)

@@ -5,7 +5,7 @@ anything that has the same methods. Source: pattern guide, section 3 (interfaces
 """
 
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # holder.py needs AllocationStrategy when it is imported
     from pytofu.header import BinaryHeader
@@ -25,12 +25,6 @@ class AllocationStrategy(Enum):
 class MessageSource(Protocol):
     """Lends messages and takes them back, as `Ampe` does. Source: pattern guide, sections 3, 8."""
 
-    @overload
-    def get(
-        self, strategy: Literal[AllocationStrategy.ALWAYS] = AllocationStrategy.ALWAYS
-    ) -> "Message": ...
-    @overload
-    def get(self, strategy: AllocationStrategy) -> "Message | None": ...
     def get(self, strategy: AllocationStrategy = AllocationStrategy.ALWAYS) -> "Message | None":
         """Return a message; None if the pool is empty and the strategy is POOL_ONLY.
 
@@ -58,10 +52,6 @@ class MessagePort(Protocol):
         """
         ...
 
-    @overload
-    async def wait_receive(self, timeout_ns: None = None) -> "Message": ...
-    @overload
-    async def wait_receive(self, timeout_ns: int | None) -> "Message | None": ...
     async def wait_receive(self, timeout_ns: int | None = None) -> "Message | None":
         """Return the next message; None when `timeout_ns` nanoseconds have passed without one.
 

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
 
 from pytofu import Holder, Message, MessageRole, OpCode, TCPServerAddress
 from pytofu.cli.addresses import ClientAddress
 from pytofu.cli.output import Output
+from pytofu.cli.running import CommandError
 from tests.cli.terminal import Paper
 from tests.support import App, open_app
 
@@ -55,6 +57,12 @@ async def peer(habits: Habits = POLITE) -> AsyncIterator[ClientAddress]:
             nursery.start_soon(serve)
             yield listener.client_address
             nursery.cancel_scope.cancel()
+
+
+def fails(why: str) -> pytest.RaisesGroup[CommandError]:
+    """Expect a `CommandError`, by itself or in a group."""
+    error = pytest.RaisesExc(CommandError, match=why)
+    return pytest.RaisesGroup(error, flatten_subgroups=True, allow_unwrapped=True)
 
 
 class Printed:

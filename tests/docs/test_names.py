@@ -4,6 +4,7 @@ import importlib
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 
 import pytofu
@@ -54,7 +55,7 @@ def test_the_files_on_a_page_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_the_options_on_a_page_exist(page: Path) -> None:
     named = set(re.findall(r"`Options\.(\w+)`", _TEXTS[page]))
-    assert named <= set(Options.__slots__)
+    assert named <= set(attrs.fields_dict(Options))
 
 
 def test_the_reference_has_every_public_name_once() -> None:

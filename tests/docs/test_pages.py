@@ -2,8 +2,8 @@
 
 A block that calls `trio.run` or `asyncio.run`, or imports zmq, is a program: it runs in a process
 of its own, and prints what the `output` block behind it shows. A block with a caption is a file:
-see test_tutorial.py. All others of a page are pieces of one program: they run in order, sharing their
-names, inside Trio, with an engine, a channel group and an open channel to a peer at hand.
+see test_tutorial.py. All others of a page are pieces of one program: they run in order, sharing
+their names, inside Trio, with an engine, a channel group and an open channel to a peer at hand.
 
 A `console` block that runs an example shows all that this prints.
 """
@@ -137,7 +137,8 @@ def _compile(block: Block) -> CodeType:
     """With `await` allowed outside of functions, and the page's own line numbers."""
     code = "\n" * block.line + block.text
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    return compile(code, str(block.page), "exec", flags=flags, dont_inherit=True)
+    compiled: CodeType = compile(code, str(block.page), "exec", flags=flags, dont_inherit=True)
+    return compiled
 
 
 @asynccontextmanager

@@ -106,6 +106,12 @@ class _App:
         self.ampe.put(self.received)
 
 
+@asynccontextmanager
+async def _open_app(options: Options) -> AsyncIterator[_App]:
+    async with open_ampe(options) as ampe, ampe.open_channel_group() as chnls:
+        yield _App(ampe, chnls)
+
+
 @attrs.define
 class _Stage:
     """Both applications, and where the server listens."""
@@ -119,12 +125,9 @@ class _Stage:
     async def open(cls, start: Start) -> AsyncIterator[Self]:
         pool = Options(initial_pool_msgs=1, max_pool_msgs=1) if "pool" in start else Options()
         async with AsyncExitStack() as stack:
-            apps: list[_App] = []
-            for options in (Options(), pool):
-                ampe = await stack.enter_async_context(open_ampe(options))
-                chnls = await stack.enter_async_context(ampe.open_channel_group())
-                apps.append(_App(ampe, chnls))
-            stage = cls(*apps, TCPServerAddress("127.0.0.1", free_port()))
+            client = await stack.enter_async_context(_open_app(Options()))
+            server = await stack.enter_async_context(_open_app(pool))
+            stage = cls(client, server, TCPServerAddress("127.0.0.1", free_port()))
             await stage._begin(start)
             yield stage
 

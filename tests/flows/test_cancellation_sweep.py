@@ -177,23 +177,24 @@ class Caller(App):
 
     def _note(self, event: Event) -> None:
         if event.reason is not None:
-            self._open.remove(event.channel)
+            self._open.discard(event.channel)  # not there if it closed before its HelloRequest came
         elif event.opcode is OpCode.WELCOME_RESPONSE or (
             event.status is not AmpeStatus.SUCCESS and event.message_id
         ):
             self._returned.append(event.message_id)
-        else:
+        elif event.channel:
             self._open.add(event.channel)
 
     async def settle(self) -> None:
         """Abort what is still open; check that every message is accounted for."""
         held = [holder for holder in self._holders if not holder.is_empty()]
         with suppress(ShutdownException):  # the flow has closed the group: what came back is gone
-            for number in self._open - {0}:
-                with suppress(ChannelClosedException):
-                    self.post(OpCode.BYE_SIGNAL, number)
-            while self._open - {0}:
-                await self.event()
+            while self.chnls.statistics().channels:
+                for number in self._open:
+                    with suppress(ChannelClosedException):
+                        self.post(OpCode.BYE_SIGNAL, number)
+                for event in await self.rest():
+                    self._note(event)
             for event in await self.rest():
                 self._note(event)
             sent = self.chnls.statistics().messages_sent

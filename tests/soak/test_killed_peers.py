@@ -5,7 +5,6 @@ killed. Two other processes have their requests answered all the time.
 """
 
 import random
-import subprocess
 import time
 from contextlib import ExitStack, suppress
 from itertools import cycle, islice
@@ -37,6 +36,7 @@ FURTHER: Final = 20
 
 type Role = Literal["listen", "connect"]
 
+KINDS: Final[tuple[Kind, ...]] = ("tcp", "uds")
 PEERS: Final[tuple[tuple[Role, Kind], ...]] = (
     ("listen", "tcp"),
     ("connect", "tcp"),
@@ -99,7 +99,9 @@ class Survivor:
     async def others_are_served(self) -> None:
         """Wait until each of the others has had more requests answered."""
         before = dict(self._asked)
-        while any(self._asked[number] < count + FURTHER for number, count in before.items()):
+        while any(
+            count < before.get(number, 0) + FURTHER for number, count in self._asked.items()
+        ) or len(self._asked) < len(KINDS):
             self._progress = trio.Event()
             await self._progress.wait()
 
@@ -117,16 +119,20 @@ class Survivor:
     def _from_engine(self, message: Message) -> bool:
         """Whether one of the others has gone."""
         number = message.channel_number
+        stream = self._streams.get(number)
         if message.text_headers.get("~reason") is None:
-            assert message.opcode is OpCode.SIGNAL
-            assert message.payload == BODY
             assert message.status in (AmpeStatus.CHANNEL_CLOSED, AmpeStatus.COMMUNICATION_FAILED)
-            self._streams[number].returned.append(message.message_id)
-        elif number in self._streams:
-            self._streams.pop(number).closed.set()
-        else:
+            if stream is None:
+                assert message.opcode is OpCode.RESPONSE
+            else:
+                assert (message.opcode, message.payload) == (OpCode.SIGNAL, BODY)
+                stream.returned.append(message.message_id)
+            return False
+        if stream is None:
             del self._asked[number]
             return True
+        del self._streams[number]
+        stream.closed.set()
         return False
 
     def _from_peer(self, message: Message, holder: Holder[Message]) -> None:
@@ -152,7 +158,8 @@ class Survivor:
                 assert opcode is OpCode.HELLO_RESPONSE
                 return
         message.opcode = message.opcode.echo().unwrap()
-        self.app.chnls.post(holder)
+        with suppress(ChannelClosedException):  # the peer has been killed since
+            self.app.chnls.post(holder)
 
 
 async def kill_one(survivor: Survivor, role: Role, where: str, enough: int) -> Stream:
@@ -179,14 +186,13 @@ async def survive(kills: int, directory: Path) -> tuple[int, int]:
         pool = ampe.statistics().pool_free
         survivor = Survivor(ampe, ampe.create())
         listeners = {
-            kind: await survivor.app.listen(server_address_of(kind, directory))
-            for kind in dict(map(reversed, PEERS))
+            kind: await survivor.app.listen(server_address_of(kind, directory)) for kind in KINDS
         }
         addresses = {
             kind: address_headers(listener.client_address)[0][1]
             for kind, listener in listeners.items()
         }
-        free = {"tcp": "tcp|127.0.0.1|0", "uds": f"uds|{directory / 'peer'}"}
+        free: dict[Kind, str] = {"tcp": "tcp|127.0.0.1|0", "uds": f"uds|{directory / 'peer'}"}
         async with trio.open_nursery() as nursery:
             nursery.start_soon(survivor.receive, len(addresses))
             with ExitStack() as others:

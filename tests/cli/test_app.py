@@ -1,0 +1,187 @@
+"""The command line as a whole, in this process: arguments, reasons, exit codes."""
+
+import builtins
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import pytofu.cli
+from pytofu.cli import app, main
+from pytofu.cli.output import Output
+from pytofu.cli.running import InterruptedBySignalError, unless_interrupted
+from tests.cli.programs import server
+
+COMMANDS = ("echo", "ping", "send", "put", "serve-files", "decode", "bench")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"Example:\n    pytofu {command}" in text
+    assert "--json" in text
+
+
+def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    text = capsys.readouterr().err
+    for command in COMMANDS:
+        assert f"\n  {command} " in text
+
+
+def test_the_arguments_are_those_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pytofu", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("pytofu ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["nothing"], 2, "pytofu: No such command 'nothing'."),
+        (["ping"], 2, "pytofu: Missing argument 'ADDRESS'."),
+        (["ping", "x"], 2, "pytofu: Invalid value for 'ADDRESS': neither tcp|HOST|PORT nor"),
+        (["echo", "tcp://a", "x"], 2, "pytofu: Invalid value for 'ADDRESS...': neither"),
+        (["ping", "tcp://127.0.0.1:1"], 1, "pytofu: cannot connect to tcp://127.0.0.1:1: nobody"),
+        (["echo", "uds:///no/such/s"], 1, "pytofu: cannot listen on uds:///no/such/s: "),
+        (["send", "uds://x", "--body", "a", "--file", os.devnull], 2, "pytofu: --body and --file"),
+        (["send", "uds://x", "--body", "a" * 65536], 1, "pytofu: the body has more than 65,535"),
+        (["put", "/no/such", "uds://x"], 2, "pytofu: Invalid value for 'FILE': "),
+        (["serve-files", "/no/such", "uds://x"], 2, "pytofu: Invalid value for 'DIR': "),
+        (["decode", "xyz"], 1, "pytofu: neither a file nor bytes in hexadecimal: 'xyz'"),
+        (["decode", "/"], 1, "pytofu: [Errno 21] Is a directory: '/'"),
+        (["bench", "--seconds", "0"], 2, "pytofu: Invalid value for '--seconds': "),
+    ],
+)
+def test_a_failure_has_a_reason_in_one_line(
+    arguments: list[str], code: int, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(reason)
+    assert captured.err.count("\n") == 1
+
+
+def test_commands_that_succeed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_bytes(b"body")
+    with server("echo", f"uds://{tmp_path}/s") as echo:
+        assert main(["ping", echo.address, "-c", "1"]) == 0
+        assert main(["send", echo.address, "--file", str(tmp_path / "file")]) == 0
+    assert "1 answered" in (text := capsys.readouterr().out)
+    assert text.endswith("\nbody\n")
+    (tmp_path / "inbox").mkdir()
+    with server("serve-files", f"{tmp_path}/inbox", f"uds://{tmp_path}/s") as files:
+        assert main(["put", str(tmp_path / "file"), files.address]) == 0
+        assert main(["put", str(tmp_path / "file"), files.address]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("file: 4 B in")
+    assert captured.err.endswith("there is such a file already\n")
+    assert main(["bench", "--seconds", "0.01"]) == 0
+    assert "round trips/s" in capsys.readouterr().out
+
+
+def test_servers_end_well_by_ctrl_c(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["echo"], ["serve-files", str(tmp_path)]):
+        path = tmp_path / "s"
+        timer = threading.Thread(target=_interrupt_when, args=(path.exists,))
+        timer.start()
+        assert main([*arguments, f"uds://{path}"]) == 0
+        timer.join()
+    assert capsys.readouterr().err == ""
+
+
+def _interrupt_when(condition: Callable[[], bool]) -> None:
+    while not condition():
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interruption_before_the_end_is_a_failure(number: int) -> None:
+    async def work() -> None:
+        signal.raise_signal(number)
+        await trio.sleep_forever()
+
+    with pytest.raises(InterruptedBySignalError) as caught:
+        await unless_interrupted(work)
+    assert caught.value.exit_code == 128 + number
+
+
+async def test_no_interruption() -> None:
+    await unless_interrupted(trio.lowlevel.checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (InterruptedBySignalError(signal.SIGTERM), 143),
+        (ExceptionGroup("", [ExceptionGroup("", [OSError("why")])]), 1),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(app.decode, "decode", fail)
+    assert main(["decode", "00"]) == code
+
+
+def test_nobody_reads_the_output(capfd: pytest.CaptureFixture[str]) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with contextlib.redirect_stdout(Closed()):
+        assert main(["decode", "--json", "00" * 16]) == 1
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_it_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _hide(missing, monkeypatch)
+    assert main(["--help"]) == 2
+    assert capsys.readouterr().err == (
+        f"pytofu: the command line needs {missing}: pip install 'pytofu[cli]'\n"
+    )
+
+
+def test_what_else_is_missing_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    _hide("json", monkeypatch)
+    with pytest.raises(ModuleNotFoundError, match="json"):
+        main(["--help"])
+
+
+def _hide(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a package look as if it were not installed, and our modules not yet imported."""
+    for module in list(sys.modules):
+        if module.startswith("pytofu.cli."):
+            monkeypatch.delitem(sys.modules, module)
+            monkeypatch.delattr(pytofu.cli, module.removeprefix("pytofu.cli."))
+    real = builtins.__import__
+
+    def missing(module: str, *args: Any) -> Any:
+        if module.partition(".")[0] == name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(module, *args)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+
+
+def test_output_goes_to_stdout_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().record({}, "here")
+    assert capsys.readouterr().out == "here\n"

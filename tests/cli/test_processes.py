@@ -1,0 +1,138 @@
+"""Every command as a process of its own, with each other, as users run them."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.programs import PYTOFU, listen_address, run, server
+from tests.support import Kind, frame, hello
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_echo_ping_and_send(kind: Kind, tmp_path: Path, number: int) -> None:
+    with server("echo", listen_address(kind, tmp_path)) as echo:
+        ping = run("ping", echo.address, "--count", "3", "--interval", "0.01")
+        send = run("send", echo.address, "-H", "a=b", "--file", "-", "--json", stdin=b"body")
+        flood = run("ping", echo.address, "--count", "100", "--flood", "--json")
+        signal_ = run("send", echo.address, "--signal", "--body", "news")
+        echo.end(number)
+    for finished in (ping, send, flood, signal_):
+        assert (finished.returncode, finished.stderr) == (0, b"")
+    assert b"3 sent, 3 answered, 0 % lost" in ping.stdout
+    answer = json.loads(send.stdout)
+    assert (answer["opcode"], answer["headers"], answer["text"]) == (
+        "RESPONSE",
+        [["a", "b"]],
+        "body",
+    )
+    assert json.loads(flood.stdout)["answered"] == 100
+    assert signal_.stdout.startswith(b"sent, id ")
+    assert echo.output[-1]["messages"] == 105
+
+
+def test_put_and_serve_files(kind: Kind, tmp_path: Path) -> None:
+    inbox, file = tmp_path / "inbox", tmp_path / "file"
+    inbox.mkdir()
+    content = os.urandom(3_000_000)
+    file.write_bytes(content)
+    with server("serve-files", str(inbox), listen_address(kind, tmp_path)) as files:
+        good = run("put", str(file), files.address, "--json")
+        bad = run("put", str(file), files.address, "--name", "../file2")
+    assert (good.returncode, good.stderr) == (0, b"")
+    assert (bad.returncode, bad.stdout) == (1, b"")
+    assert bad.stderr.endswith(b": not a name of a file in the directory\n")
+    assert (inbox / "file").read_bytes() == content
+    assert sorted(os.listdir(tmp_path)) == ["file", "inbox"]
+    assert files.output[-1] == {"event": "summary", "files": 1, "bytes": len(content)}
+
+
+def test_decode(tmp_path: Path) -> None:
+    good = run("decode", stdin=hello())
+    assert (good.returncode, good.stderr) == (0, b"")
+    assert "└── HELLO_REQUEST at byte 0".encode() in good.stdout
+    bad = run("decode", frame(15).hex())
+    assert bad.returncode == 1
+    assert bad.stderr.startswith(b"pytofu: bytes: byte 2: the proto byte is 0x0f, opcode 15")
+
+
+def test_bench() -> None:
+    finished = run("bench", "--seconds", "0.01", "--json")
+    assert (finished.returncode, finished.stderr) == (0, b"")
+    assert len(finished.stdout.splitlines()) == 8
+
+
+def test_ctrl_c_while_pinging(kind: Kind, tmp_path: Path) -> None:
+    with server("echo", listen_address(kind, tmp_path)) as echo:
+        command = [*PYTOFU, "ping", echo.address]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as ping:
+            assert ping.stdout is not None
+            assert ping.stdout.readline().startswith(b"56 bytes from ")
+            ping.send_signal(signal.SIGINT)
+            assert b" answered, 0 % lost" in ping.stdout.read()
+        assert ping.returncode == 0
+
+
+def test_ctrl_c_while_sending_is_a_failure(tmp_path: Path) -> None:
+    with server("echo", listen_address("uds", tmp_path)) as echo:
+        os.kill(echo.process.pid, signal.SIGSTOP)  # so that nothing is answered
+        command = [*PYTOFU, "send", echo.address, "--timeout", "60"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as send:
+            _wait_for_connection(send.pid)
+            send.send_signal(signal.SIGINT)
+            assert send.stderr is not None
+            assert send.stderr.read() == b""
+        os.kill(echo.process.pid, signal.SIGCONT)
+        assert send.returncode == 130
+
+
+def _wait_for_connection(pid: int) -> None:
+    """Until the process has opened a socket for its channel, beside those of its own."""
+    while sum("socket:" in _link(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()) < 3:
+        pass
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return ""
+
+
+def test_nobody_reads_the_output(tmp_path: Path) -> None:
+    with server("echo", listen_address("uds", tmp_path)) as echo:
+        for more in ([], ["--json"]):
+            command = [*PYTOFU, "ping", echo.address, "--interval", "0.001", *more]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            with subprocess.Popen(command, **pipes) as ping:
+                assert ping.stdout is not None
+                assert ping.stderr is not None
+                ping.stdout.readline()
+                ping.stdout.close()
+                assert ping.stderr.read() == b""
+            assert ping.returncode == 1
+
+
+def test_on_a_terminal(tmp_path: Path) -> None:
+    """The table is drawn, and Ctrl-C, typed there, ends it with a summary."""
+    ours, theirs = pty.openpty()
+    command = [*PYTOFU, "echo", f"uds://{tmp_path}/s"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+    with open(ours, "r+b", buffering=0) as screen:
+        with subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, env=environment, start_new_session=True
+        ) as echo:
+            os.close(theirs)
+            seen = b""
+            while b"messages/s" not in seen:
+                seen += screen.read(4096)
+            echo.send_signal(signal.SIGINT)
+            while b"0 channels, 0 messages" not in seen:
+                seen += screen.read(4096)
+        assert echo.returncode == 0
