@@ -102,8 +102,8 @@ class ChannelGroup:
     async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
         """The next message from any channel, in the order of arrival; None when time is up.
 
-        `timeout_ns` is in nanoseconds: None waits for ever, 0 polls. The message is the caller's,
-        to be posted or to be put back to the pool.
+        `timeout_ns` is in nanoseconds: None waits for ever, 0 polls (and so does less). The message
+        is the caller's, to be posted or to be put back to the pool.
 
         Raises `ShutdownException` once the group is destroyed or the engine shut down. A point of
         cancellation, always, and a schedule point when it waits and at least once in 64 messages;
@@ -116,7 +116,7 @@ class ChannelGroup:
             if message is not None:
                 self._group.answer_due = True
                 return message
-        timeout = math.inf if timeout_ns is None else timeout_ns / 1e9
+        timeout = math.inf if timeout_ns is None else max(timeout_ns, 0) / 1e9
         match await mailbox.receive(timeout):
             case Ok(message):
                 self._group.answer_due = True

@@ -15,14 +15,12 @@ from tests.support import Kind, frame, hello
 pytestmark = pytest.mark.timeout(30)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_echo_ping_and_send(kind: Kind, tmp_path: Path, number: int) -> None:
+def test_echo_ping_and_send(kind: Kind, tmp_path: Path) -> None:
     with server("echo", listen_address(kind, tmp_path)) as echo:
         ping = run("ping", echo.address, "--count", "3", "--interval", "0.01")
         send = run("send", echo.address, "-H", "a=b", "--file", "-", "--json", stdin=b"body")
         flood = run("ping", echo.address, "--count", "100", "--flood", "--json")
         signal_ = run("send", echo.address, "--signal", "--body", "news")
-        echo.end(number)
     for finished in (ping, send, flood, signal_):
         assert (finished.returncode, finished.stderr) == (0, b"")
     assert b"3 sent, 3 answered, 0 % lost" in ping.stdout
@@ -35,6 +33,12 @@ def test_echo_ping_and_send(kind: Kind, tmp_path: Path, number: int) -> None:
     assert json.loads(flood.stdout)["answered"] == 100
     assert signal_.stdout.startswith(b"sent, id ")
     assert echo.output[-1]["messages"] == 105
+
+
+def test_sigterm_ends_a_server_as_ctrl_c_does(tmp_path: Path) -> None:
+    with server("echo", listen_address("uds", tmp_path)) as echo:
+        echo.end(signal.SIGTERM)
+    assert echo.output[-1]["event"] == "summary"
 
 
 def test_put_and_serve_files(kind: Kind, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import trio.testing
 from pytofu import Holder, Message, OpCode, TCPServerAddress, UDSServerAddress
 from pytofu.cli import serving
 from pytofu.cli.addresses import ServerAddress
-from pytofu.cli.echo import Echo, echo
+from pytofu.cli.echo import Echo, _Channel, echo
 from pytofu.cli.output import Output
 from pytofu.cli.running import CommandError
 from pytofu.cli.serving import answer, serve
@@ -90,6 +90,20 @@ async def test_on_a_terminal_there_is_a_table(monkeypatch: pytest.MonkeyPatch) -
         await app.event()
         await file.until("22 open", "6 more", "messages/s")
     assert "opened, by" not in file.getvalue()
+
+
+async def test_rates_are_those_of_the_last_interval(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    traffic = _Channel("x")
+    seen: list[tuple[float, float]] = []
+    for passed, messages in ((0.5, 10), (0.5, 10), (0.1, 100), (1.9, 0)):
+        mock_clock.jump(passed)
+        traffic.messages += messages
+        traffic.octets += 10 * messages
+        traffic.measure()
+        seen.append(traffic.rates)
+    assert seen == [(0, 0), (20, 200), (20, 200), (50, 500)]
 
 
 async def test_the_address_in_use(tmp_path: Path) -> None:

@@ -33,3 +33,15 @@ def test_options_are_immutable_values_with_names() -> None:
         Options(1024)  # type: ignore[call-arg]
     assert attrs.evolve(options, close_timeout=5.0) == Options()
     assert len({options, Options(close_timeout=1)}) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("initial_pool_msgs", "max_pool_msgs", "high_water"),
+        *("connect_timeout", "hello_timeout", "frame_timeout", "close_timeout"),
+    ],
+)
+def test_nothing_is_negative(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Options(**{name: -1})

@@ -342,6 +342,7 @@ async def use_everything(directory: Path, engines: list[Ampe]) -> None:
         await ampe.destroy(server.chnls)
 
 
+@pytest.mark.timeout(60)
 def test_ctrl_c_on_any_line(tmp_path: Path) -> None:
     files = open_files()
     for at in itertools.count():

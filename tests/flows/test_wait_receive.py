@@ -26,14 +26,15 @@ async def test_none_when_time_is_up() -> None:
         assert message.message_id == 5
 
 
-async def test_zero_polls() -> None:
+@pytest.mark.parametrize("timeout_ns", [0, -1])
+async def test_zero_and_less_polls(timeout_ns: int) -> None:
     async with open_app() as app:
-        assert await app.chnls.wait_receive(0) is None
+        assert await app.chnls.wait_receive(timeout_ns) is None
         update(app, 5)
-        message = await app.chnls.wait_receive(0)
+        message = await app.chnls.wait_receive(timeout_ns)
         assert message is not None
         assert message.message_id == 5
-        assert await app.chnls.wait_receive(0) is None
+        assert await app.chnls.wait_receive(timeout_ns) is None
 
 
 async def test_receive_nowait() -> None:

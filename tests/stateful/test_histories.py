@@ -30,7 +30,7 @@ def live_and_leave_nothing(history: History) -> None:
     assert open_files() == files
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @given(histories)
 @QUICK
 def test_any_history(history: History) -> None:

@@ -56,7 +56,7 @@ def address_text(address: Address) -> str:
             return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
         case UDSClientAddress(path) | UDSServerAddress(path):
             return f"uds://{path}"
-        case WrongAddress():
+        case _:  # WrongAddress
             return "?"
 
 

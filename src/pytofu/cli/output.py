@@ -20,6 +20,14 @@ _REFRESH: Final = 0.25  # seconds
 _WIDE: Final = 160  # columns where nobody says how many there are
 
 
+class _Console(Console):
+    """A console that lets the caller handle it when nobody reads the output any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Called where BrokenPipeError is handled: let it go on, not `SystemExit`."""
+        raise
+
+
 class Output:
     """Where a command prints to: stdout, or a file, for people or for machines."""
 
@@ -29,7 +37,7 @@ class Output:
         terminal = self.file.isatty()
         width = None if terminal or "COLUMNS" in os.environ else _WIDE
         # Nothing in what a peer sent is to be taken for markup, or for the name of an emoji.
-        self.console = Console(
+        self.console = _Console(
             file=self.file, width=width, markup=False, emoji=False, highlight=False
         )
         self.live = terminal and not self.console.is_dumb_terminal and not as_json

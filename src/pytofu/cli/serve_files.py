@@ -80,7 +80,7 @@ class FileServer:
                 await self._begin(transfer, message.text_headers.get(SIZE) or "")
             if transfer.incoming is not None:
                 await trio.to_thread.run_sync(transfer.incoming.write, message.payload)
-                self._draw(transfer)
+                self._draw(transfer, transfer.incoming)
                 if not more:
                     sha256 = message.text_headers.get(SHA256)
                     reply = (SHA256, await self._store(transfer, transfer.incoming, sha256))
@@ -109,9 +109,9 @@ class FileServer:
         )
         transfer.bar = self.bars.add_task(harmless(transfer.name), total=int(size))
 
-    def _draw(self, transfer: _Transfer) -> None:
-        if transfer.bar is not None and transfer.incoming is not None:
-            self.bars.update(transfer.bar, completed=transfer.incoming.received)
+    def _draw(self, transfer: _Transfer, incoming: Incoming) -> None:
+        assert transfer.bar is not None
+        self.bars.update(transfer.bar, completed=incoming.received)
 
     async def _store(self, transfer: _Transfer, incoming: Incoming, sha256: str | None) -> str:
         stored = await trio.to_thread.run_sync(incoming.store, sha256)
