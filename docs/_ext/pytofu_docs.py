@@ -31,7 +31,7 @@ from docs.diagrams import modules, spoken, storeys  # noqa: E402  # the path is 
 class Table(SphinxDirective):
     """A directive that makes a table; its cells are Markdown."""
 
-    header: ClassVar[Sequence[str]]
+    header: Sequence[str]
     kind: ClassVar[str] = ""
 
     def rows(self) -> Iterable[Sequence[str]]:
@@ -106,17 +106,21 @@ class Transitions(Table):
     def rows(self) -> Iterable[Sequence[str]]:
         table = {"received": RECEIVED, "posted": POSTED}[self.arguments[0]]
         used = {opcode for row in table.values() for opcode in row}
-        opcodes = [opcode for opcode in OpCode if opcode in used]
-        self.header = ["state", *(spoken(opcode.name) for opcode in opcodes)]  # type: ignore[misc]
-        for state in State:
-            following = (table[state].get(opcode) for opcode in opcodes)
-            yield (
-                f"`{state.name}`",
-                *(
-                    "" if new is None else "✓" if new is state else f"`{new.name}`"
-                    for new in following
-                ),
-            )
+        columns: dict[tuple[State | None, ...], list[OpCode]] = {}  # same answers, same column
+        for opcode in sorted(used):
+            columns.setdefault(tuple(row.get(opcode) for row in table.values()), []).append(opcode)
+        self.header = [
+            "state",
+            *(", ".join(spoken(opcode.name) for opcode in opcodes) for opcodes in columns.values()),
+        ]
+        for state, answers in zip(table, zip(*columns, strict=True), strict=True):
+            yield f"`{state.name}`", *(_answer(state, following) for following in answers)
+
+
+def _answer(state: State, following: State | None) -> str:
+    if following is None:
+        return ""
+    return "✓" if following is state else f"`{following.name}`"
 
 
 class Modules(Table):

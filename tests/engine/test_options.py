@@ -44,4 +44,4 @@ def test_options_are_immutable_values_with_names() -> None:
 )
 def test_nothing_is_negative(name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        Options(**{name: -1})
+        attrs.evolve(Options(), **{name: -1})
