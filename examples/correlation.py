@@ -24,6 +24,7 @@ from pytofu import (
 )
 
 CALLS = 200
+HARD_QUESTION = b"why?"
 
 
 class Caller:
@@ -82,9 +83,10 @@ async def serve(ampe: Ampe, chnls: ChannelGroup) -> None:
     """Answer every request after a while, in a task of its own, so in any order."""
 
     async def answer(request: Holder[Message]) -> None:
+        question = request.unwrap().payload
         try:
-            await trio.sleep(random.uniform(0.02, 0.1))
-            respond(chnls, request, request.unwrap().payload.upper())
+            await trio.sleep(60 if question == HARD_QUESTION else random.uniform(0, 0.1))
+            respond(chnls, request, question.upper())
         finally:
             ampe.put(request)  # if it is still there
 
@@ -97,6 +99,7 @@ async def serve(ampe: Ampe, chnls: ChannelGroup) -> None:
                     respond(chnls, holder)
                 case _:
                     pass  # a client has gone
+        nursery.cancel_scope.cancel()  # nobody waits for the rest
 
 
 async def main() -> None:
@@ -121,7 +124,7 @@ async def main() -> None:
             print(len(finished), "calls, each with the right answer")
             print("answered in another order than asked:", finished != sorted(finished))
             with trio.move_on_after(0.01) as impatient:
-                await caller.call(b"never mind")
+                await caller.call(HARD_QUESTION)
             print("a call cancelled:", impatient.cancelled_caught)
             print("and the next one:", (await caller.call(b"still there?")).decode())
         await ampe.destroy(chnls)

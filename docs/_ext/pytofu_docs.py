@@ -49,7 +49,7 @@ class Table(SphinxDirective):
         for cells in rows:
             body += self._row(cells)
         group += [head, body]
-        return [nodes.container("", table, classes=["table-wrapper"])]
+        return [table]
 
     def _row(self, cells: Sequence[str]) -> nodes.row:
         row = nodes.row()
@@ -172,7 +172,26 @@ def signature_for_users(
     code = getattr(obj, "__code__", None)
     if code is None or Path(code.co_filename).name != "boundary.py" or not returns:
         return None
-    return signature, re.sub(r"^Result\[(.*), \S*AmpeError\]$", r"\1", returns)
+    return signature, re.sub(r"^\S*Result\[(.*), \S*AmpeError\]$", r"\1", returns)
+
+
+_kept: Final[dict[str, list[str]]] = {}
+
+
+def keep_from_napoleon(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Hide the docstrings of attributes: Napoleon takes what stands before a colon for a type."""
+    if what in {"attribute", "data", "property"}:
+        _kept[name] = list(lines)
+        lines.clear()
+
+
+def give_back(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Bring back what `keep_from_napoleon` has hidden."""
+    lines.extend(_kept.pop(name, ()))
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
@@ -180,4 +199,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     for directive in (Exceptions, OpCodes, Transitions, Modules, Picture):
         app.add_directive(directive.__name__.lower(), directive)
     app.connect("autodoc-process-signature", signature_for_users)
+    app.connect("autodoc-process-docstring", keep_from_napoleon, priority=100)
+    app.connect("autodoc-process-docstring", give_back, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 import pytofu.cli
-from pytofu.cli import app, main
+from pytofu.cli import decode, main
 from pytofu.cli.output import Output
 from pytofu.cli.running import InterruptedBySignalError, unless_interrupted
 from tests.cli.programs import server
@@ -135,17 +135,18 @@ def test_exit_codes(error: BaseException, code: int, monkeypatch: pytest.MonkeyP
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(app.decode, "decode", fail)
+    monkeypatch.setattr(decode, "decode", fail)
     assert main(["decode", "00"]) == code
 
 
-def test_nobody_reads_the_output(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_nobody_reads_the_output(more: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
     with contextlib.redirect_stdout(Closed()):
-        assert main(["decode", "--json", "00" * 16]) == 1
+        assert main(["decode", "00" * 16, *more]) == 1
     assert capfd.readouterr().err == ""
 
 

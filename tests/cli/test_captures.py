@@ -92,8 +92,7 @@ def test_an_unknown_link_type_is_a_problem() -> None:
 
 
 def test_ipv6_with_extension_headers() -> None:
-    v6 = {"source": ("::1", 1), "target": ("::2", 2)}
-    segment = tcp(b"x", **v6)[40:]
+    segment = tcp(b"x", source=("::1", 1), target=("::2", 2))[40:]
     extension = bytes([6, 1]) + bytes(14)
     stream = only_stream(pcap([ip(extension + segment, "::1", "::2", protocol=60)]))
     assert stream.data == b"x"

@@ -121,7 +121,7 @@ def test_it_reads_what_an_engine_reads_and_stops_where_an_engine_stops(
             break
         state = new_state
     found = list(read_frames(data, side))
-    broken = found.pop() if found and isinstance(found[-1], Break) else None
+    broken = next((item for item in found if isinstance(item, Break)), None)
     frames = [item for item in found if isinstance(item, Frame)]
     assert [(item.opcode, item.header.message_id, item.body) for item in frames] == expected
     assert (None if broken is None else broken.error) == reader.violation

@@ -31,9 +31,10 @@ async def test_for_people() -> None:
     file = Paper()
     async with peer(ECHO) as address:
         await ping(address, Settings(count=2, interval=0.001), Output(file=file))
-    first, second, where, counts, times = file.getvalue().splitlines()
+    first, second, blank, where, counts, times = file.getvalue().splitlines()
     assert first.startswith("56 bytes from tcp://127.0.0.1:")
     assert "seq=2 time=" in second
+    assert blank == ""
     assert where.endswith(", 56 B ---")
     assert counts.startswith("2 sent, 2 answered, 0 % lost, ")
     assert times.startswith("min/mean/p50/p99/max = ")

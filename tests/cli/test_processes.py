@@ -113,8 +113,7 @@ def test_nobody_reads_the_output(tmp_path: Path) -> None:
     with server("echo", listen_address("uds", tmp_path)) as echo:
         for more in ([], ["--json"]):
             command = [*PYTOFU, "ping", echo.address, "--interval", "0.001", *more]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            with subprocess.Popen(command, **pipes) as ping:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ping:
                 assert ping.stdout is not None
                 assert ping.stderr is not None
                 ping.stdout.readline()

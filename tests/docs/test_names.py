@@ -52,6 +52,12 @@ def test_the_files_on_a_page_exist(page: Path) -> None:
     assert not [path for path in named if not (ROOT / path).exists()]
 
 
+def test_the_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!https:)([^)#]+)\)", _TEXTS[ROOT / "README.md"])
+    assert len(links) > 10
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_the_options_on_a_page_exist(page: Path) -> None:
     named = set(re.findall(r"`Options\.(\w+)`", _TEXTS[page]))

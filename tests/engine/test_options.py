@@ -1,5 +1,7 @@
 """What an engine can be told when it is opened (PROTOCOL 2, 5 and 6)."""
 
+from typing import Any, cast
+
 import attrs
 import pytest
 
@@ -44,4 +46,4 @@ def test_options_are_immutable_values_with_names() -> None:
 )
 def test_nothing_is_negative(name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        attrs.evolve(Options(), **{name: -1})
+        attrs.evolve(Options(), **cast("Any", {name: -1}))

@@ -114,7 +114,7 @@ class Ping:
                 "per_second": round(self._rate(), 1),
                 **{f"{name}_ms": round(value / 1e6, 4) for name, value in figures.items()},
             },
-            f"--- {self._conversation.where}, {size} ---\n"
+            f"\n--- {self._conversation.where}, {size} ---\n"
             f"{sent:,} sent, {times.count:,} answered, {100 * loss:.3g} % lost,"
             f" {self._rate():,.1f} round trips/s\n"
             f"{names} = {values}",

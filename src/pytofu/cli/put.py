@@ -116,7 +116,7 @@ async def put(path: Path, address: ClientAddress, name: str, output: Output) -> 
             "bytes_per_second": round(rate),
         },
         f"{harmless(name)}: {size_text(upload.sent)} in {duration_text(seconds)},"
-        f" {size_text(rate)}/s, sha256 {sha256}",
+        f" {size_text(rate)}/s\n  sha256 {sha256}",
     )
 
 

@@ -128,7 +128,7 @@ class FileServer:
                 "seconds": round(seconds, 4),
             },
             f"stored {harmless(transfer.name)}: {size_text(incoming.size)}"
-            f" in {duration_text(seconds)}, sha256 {stored}",
+            f" in {duration_text(seconds)}\n  sha256 {stored}",
         )
         return stored
 
