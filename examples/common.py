@@ -10,6 +10,7 @@ from pytofu import (
     Holder,
     Message,
     OpCode,
+    ShutdownException,
     TCPClientAddress,
     TCPServerAddress,
     UDSClientAddress,
@@ -51,13 +52,13 @@ def compose(
 def respond(chnls: ChannelGroup, holder: Holder[Message], body: bytes | None = None) -> None:
     """Send a request back as its response: same channel, same message_id, this body if given.
 
-    If the peer has gone meanwhile the message stays in the holder.
+    If the peer has gone meanwhile, or this side shuts down, the message stays in the holder.
     """
     message = holder.unwrap()
     message.opcode = message.opcode.echo().unwrap()
     if body is not None:
         message.set_payload(body)
-    with contextlib.suppress(ChannelClosedException):
+    with contextlib.suppress(ChannelClosedException, ShutdownException):
         chnls.post(holder)
 
 
