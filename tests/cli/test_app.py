@@ -20,6 +20,8 @@ from pytofu.cli.output import Output
 from pytofu.cli.running import InterruptedBySignalError, unless_interrupted
 from tests.cli.programs import server
 
+pytestmark = pytest.mark.timeout(30)  # some start processes
+
 COMMANDS = ("echo", "ping", "send", "put", "serve-files", "decode", "bench")
 
 

@@ -12,6 +12,8 @@ from tests.cli.peers import POLITE, Printed, fails, peer
 from tests.cli.terminal import Paper, Terminal
 from tests.support import App
 
+pytestmark = pytest.mark.timeout(30)  # it starts processes
+
 LOADS = (Load(64, 2), Load(60_000, 1))
 
 

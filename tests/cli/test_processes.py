@@ -12,7 +12,7 @@ import pytest
 from tests.cli.programs import PYTOFU, listen_address, run, server
 from tests.support import Kind, frame, hello
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(30)  # Python starts often here
 
 
 def test_echo_ping_and_send(kind: Kind, tmp_path: Path) -> None:

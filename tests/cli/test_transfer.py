@@ -75,15 +75,16 @@ async def test_an_empty_file_arrives(file: Path, inbox: Path) -> None:
 
 async def test_bars_on_a_terminal(file: Path, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("pytofu.cli.output._REFRESH", 0.001)
-    os.truncate(file, 20_000_000)
+    monkeypatch.setattr("pytofu.cli.output._REFRESH", 0.01)
+    os.truncate(file, 5_000_000)
     screen, log = Terminal(), Terminal()
     async with serving(inbox, Output(file=log)) as address:
         await put(file, address, "copy", Output(file=screen))
-    assert "MB/s" in screen.getvalue()
-    assert "copy: 20 MB in" in screen.getvalue()
-    assert "stored copy: 20 MB in" in log.getvalue()
-    assert "1 file stored, 20 MB" in log.getvalue()
+    assert "━" in screen.getvalue()
+    assert "/5.0 MB" in screen.getvalue()
+    assert "copy: 5 MB in" in screen.getvalue()
+    assert "stored copy: 5 MB in" in log.getvalue()
+    assert "1 file stored, 5 MB" in log.getvalue()
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "sub/../../x", "missing/x", "a" * 300])
