@@ -1,4 +1,4 @@
-"""`open_ampe` and `Ampe`: the engine as applications see it (PROTOCOL 2 and 6; DESIGN 2)."""
+"""`open_ampe` and `Ampe`: the engine as applications see it (PROTOCOL 2 and 6)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

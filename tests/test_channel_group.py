@@ -1,4 +1,4 @@
-"""`ChannelGroup`: posting, sending, receiving (PROTOCOL 3 and 4; DESIGN 2)."""
+"""`ChannelGroup`: posting, sending, receiving (PROTOCOL 3 and 4)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

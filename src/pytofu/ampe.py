@@ -1,4 +1,4 @@
-"""`open_ampe` and `Ampe`: the engine as applications see it (PROTOCOL 2; DESIGN 2)."""
+"""`open_ampe` and `Ampe`: the engine as applications see it (PROTOCOL 2)."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

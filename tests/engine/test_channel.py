@@ -1,4 +1,4 @@
-"""What all channels have in common: above all, that a defect costs one channel only (DESIGN 2).
+"""What all channels have in common: above all, that a defect costs one channel only.
 
 Each test breaks a part that channels use, for one of several channels, and sees that this one
 closes with PROCESSING_FAILED, that the log says why, and that everything else goes on.

@@ -1,4 +1,4 @@
-"""The engine: its groups, its end, and what it counts (PROTOCOL 2 and 4; DESIGN 2)."""
+"""The engine: its groups, its end, and what it counts (PROTOCOL 2 and 4)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -256,7 +256,7 @@ async def test_what_channels_report_while_the_group_closes_goes_back_to_the_pool
     options = Options(initial_pool_msgs=256, close_timeout=0.05)
     async with open_raw_pair(side, address, options=options) as pair:
         await clog(pair)
-        assert pair.app.ampe.statistics().pool_free < 256
+        assert pair.app.ampe.statistics().pool_free == 256  # what is posted is no longer a message
         await pair.app.ampe.destroy(pair.app.chnls)
         assert pair.app.ampe.statistics().pool_free == 256
 

@@ -1,4 +1,4 @@
-"""A listener: binding, accepting, and what it survives (PROTOCOL 2, 4 and 6; DESIGN 2)."""
+"""A listener: binding, accepting, and what it survives (PROTOCOL 2, 4 and 6)."""
 
 import errno
 import logging

@@ -141,6 +141,7 @@ class Group:
         burst = False
         if rule is None:
             burst = channel.writer.push(message)
+            self.pool.posted()
         else:
             result = channel.post_special(message, rule)
             if result is not OK:
@@ -183,6 +184,7 @@ class Group:
             channel.welcome(message)
         else:
             channel.writer.push(message)
+            self.pool.posted()
         message.release()
         if self._nursery is None:
             self._starting.append(channel)

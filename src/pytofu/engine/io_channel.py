@@ -26,6 +26,10 @@ from pytofu.status import AmpeError, AmpeStatus
 TURN_LEN: Final = 256 * 1024
 """Bytes received without waiting after which other tasks get a turn."""
 
+BACKLOG_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes queued for a peer above which nothing more is taken from it. Large, because while nothing
+is read a Bye or the end of the connection is not noticed either."""
+
 _READING_OVER: Final = frozenset({State.FINISHING, State.CLOSED})
 
 _TIMED: Final = _READING_OVER | {State.HELLO_AWAITED, State.BYE_ANSWERED}
@@ -113,6 +117,7 @@ class IoChannel(Channel):
                 self.abort(status)
             case State():
                 self.writer.push(message)
+                self.group.pool.posted()
                 if rule is State.FINISHING:
                     self._finish_within_timeout()
                 else:
@@ -178,7 +183,9 @@ class IoChannel(Channel):
         """
         status = self.reason if self.reason in _RETURNED_AS else AmpeStatus.CHANNEL_CLOSED
         assert status is not None
-        messages = [*self.writer.unsent(), *self._held]
+        messages = self.writer.unsent()
+        self.group.pool.returned(len(messages))
+        messages += self._held
         for message in messages:
             message.mark_from_engine(status)
         if self._hello_answered:
@@ -224,6 +231,8 @@ class IoChannel(Channel):
         reader = self._reader
         turn = 0
         while self._state not in _READING_OVER:
+            if self._accepted and self.writer.size > BACKLOG_LIMIT:
+                await self._wait_for_the_peer_to_read()
             wanted = reader.wanted
             try:
                 data = sock.recv(wanted)
@@ -248,6 +257,17 @@ class IoChannel(Channel):
             elif len(data) < wanted and self._state not in _READING_OVER:
                 turn = 0
                 await trio.lowlevel.wait_readable(sock)
+
+    async def _wait_for_the_peer_to_read(self) -> None:
+        """Take no more from a peer that does not take what it is sent.
+
+        Otherwise one that asks and never reads the answers would fill the memory. Only on
+        accepted channels: if both sides waited for each other to read, none ever would.
+        """
+        if self._state is not State.BYE_ANSWERED:
+            self.scope.deadline = math.inf
+            self._timed_frame = -1
+        await self.wait_for_room()
 
     def _deliver(self) -> bool:
         """Deliver what is whole; False when the pool ran dry before everything was."""
@@ -360,11 +380,8 @@ class IoChannel(Channel):
                     sock.shutdown(socket.SHUT_RDWR)
                 self._room.unpark_all()
                 return True
-            sent = writer.wrote(written)
+            traffic.messages_sent += writer.wrote(written)
             traffic.bytes_sent += written
-            if sent:
-                traffic.messages_sent += sent
-                self.group.pool.put(sent)
             if self._room and writer.size <= self.group.options.high_water // 2:
                 self._room.unpark_all()
         return True

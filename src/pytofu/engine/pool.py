@@ -44,6 +44,17 @@ class Pool:
         message.release()
         self.put(1)
 
+    def posted(self) -> None:
+        """Count a message as free that was posted: its bytes are queued, itself it is gone."""
+        if self._strained:
+            self.put(1)
+        elif self.free < self.maximum:
+            self.free += 1
+
+    def returned(self, count: int) -> None:
+        """Count posted messages as taken again that come back, as far as so many are free."""
+        self.free = max(0, self.free - count)
+
     def put(self, count: int) -> None:
         """Give back `count` messages. What would exceed the maximum is dropped."""
         self.free += count

@@ -1,0 +1,88 @@
+"""A peer that sends and does not read: it holds up nobody else, and does not fill the memory."""
+
+import pytest
+import trio
+import trio.testing
+
+from pytofu import OpCode, Options
+from pytofu.engine import io_channel
+from tests.support import (
+    End,
+    RawPeer,
+    ServerAddress,
+    clog,
+    frame,
+    from_app,
+    hello,
+    open_app,
+    open_raw_pair,
+)
+
+SMALL_POOL = Options(initial_pool_msgs=8, max_pool_msgs=8)
+
+
+async def test_what_is_queued_for_it_takes_nothing_from_the_pool(address: ServerAddress) -> None:
+    """Others are received as before, though far more is queued than the pool has messages."""
+    async with open_app(SMALL_POOL) as app:
+        listener = await app.listen(address)
+        with await RawPeer.connect(listener.client_address, receive_buffer=4096) as deaf:
+            await deaf.send(hello(5))
+            stuck = await app.event()
+            for _ in range(200):
+                app.post(OpCode.SIGNAL, stuck.channel, 6, body=bytes(60_000))
+            await trio.testing.wait_all_tasks_blocked()
+            assert app.ampe.statistics().pool_free == 8
+            with await RawPeer.connect(listener.client_address) as other:
+                await other.send(hello(7) + frame(OpCode.REQUEST, 8))
+                greeted = await app.event()
+                assert (greeted.opcode, greeted.message_id) == (OpCode.HELLO_REQUEST, 7)
+                assert await app.event() == from_app(OpCode.REQUEST, greeted.channel, 8)
+
+
+async def test_unsent_messages_that_come_back_are_of_the_pool_again(
+    address: ServerAddress,
+) -> None:
+    async with open_raw_pair("server", address, receive_buffer=4096) as pair:
+        before = pair.app.ampe.statistics().pool_free
+        clogged = await clog(pair)
+        pair.peer.reset()
+        events = await pair.end.events_until_closed()  # puts each message back
+        assert len(events) > 1
+        assert len(clogged.unsent(events[0].status)) >= len(events) - 1
+        assert pair.app.ampe.statistics().pool_free == before
+
+
+async def test_nothing_more_is_taken_from_it_until_it_reads(
+    address: ServerAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An echo server answers everything in the end, and its queue stays within bounds."""
+    monkeypatch.setattr(io_channel, "BACKLOG_LIMIT", 500_000)
+    count, body = 300, bytes(60_000)
+    options = Options(initial_pool_msgs=4, max_pool_msgs=4, high_water=100_000)
+
+    async def echo(end: End) -> None:
+        answered = 0
+        while answered < count:
+            request = await end.app.event()
+            if request.opcode is OpCode.REQUEST:  # else the pool was empty
+                end.post(OpCode.RESPONSE, request.message_id, body=request.body)
+                answered += 1
+
+    async def ask(peer: RawPeer) -> None:
+        for message_id in range(1000, 1000 + count):
+            await peer.send(frame(OpCode.REQUEST, message_id, body=body))
+
+    async with (
+        open_raw_pair("server", address, options=options, receive_buffer=4096) as pair,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(echo, pair.end)
+        nursery.start_soon(ask, pair.peer)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        statistics = pair.app.chnls.statistics()
+        assert statistics.messages_received < count
+        unsent = statistics.messages_received + 1 - statistics.messages_sent
+        assert unsent * len(body) < 500_000 + 10 * len(body)
+        for message_id in range(1000, 1000 + count):
+            answer = await pair.peer.receive_frame()
+            assert (answer.opcode, answer.message_id) == (OpCode.RESPONSE, message_id)
