@@ -63,11 +63,11 @@ class Conversation:
     def __init__(self, ampe: Ampe, chnls: ChannelGroup, address: ClientAddress) -> None:
         self.ampe = ampe
         self.chnls = chnls
-        self.where = address_text(address)
+        self.where: str = address_text(address)
         with borrowed_message(ampe) as holder:
             address.format(holder.value)
             header = chnls.post(holder)
-        self.channel_number = header.channel_number
+        self.channel_number: int = header.channel_number
         self._hello_id = header.message_id
 
     def _fill(

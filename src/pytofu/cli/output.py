@@ -32,15 +32,15 @@ class Output:
     """Where a command prints to: stdout, or a file, for people or for machines."""
 
     def __init__(self, *, as_json: bool = False, file: TextIO | None = None) -> None:
-        self.as_json = as_json
-        self.file = file or sys.stdout
+        self.as_json: bool = as_json
+        self.file: TextIO = file or sys.stdout
         terminal = self.file.isatty()
         width = None if terminal or "COLUMNS" in os.environ else _WIDE
         # Nothing in what a peer sent is to be taken for markup, or for the name of an emoji.
-        self.console = _Console(
+        self.console: _Console = _Console(
             file=self.file, width=width, markup=False, emoji=False, highlight=False
         )
-        self.live = terminal and not self.console.is_dumb_terminal and not as_json
+        self.live: bool = terminal and not self.console.is_dumb_terminal and not as_json
 
     def record(self, record: Mapping[str, object], text: RenderableType) -> None:
         """Print the record as JSON, or the text."""

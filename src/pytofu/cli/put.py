@@ -39,7 +39,7 @@ class Upload:
         self._name = name
         self._size = size
         self._digest = hashlib.sha256()
-        self.sent = 0
+        self.sent: int = 0
         """Bytes handed over so far."""
 
     async def run(self) -> str:

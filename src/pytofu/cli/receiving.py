@@ -24,7 +24,7 @@ class Incoming:
         """Raises `RefusedError` when there may not be such a file."""
         self.name = name
         self.size = size
-        self.received = 0
+        self.received: int = 0
         self._overwrite = overwrite
         self._digest = hashlib.sha256()
         self._temporary = f".pytofu-{secrets.token_hex(8)}.part"

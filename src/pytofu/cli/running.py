@@ -18,7 +18,7 @@ class InterruptedBySignalError(Exception):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        self.exit_code: int = 128 + number
 
 
 class Interruption:

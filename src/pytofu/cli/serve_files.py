@@ -52,7 +52,7 @@ class FileServer:
         self._transfers: dict[int, _Transfer] = {}
         self._stored = 0
         self._octets = 0
-        self.bars = progress_bar(output)
+        self.bars: rich.progress.Progress = progress_bar(output)
 
     def listening(self, address: ServerAddress) -> None:
         """Say so."""

@@ -11,9 +11,9 @@ class RoundTrips:
     """Durations in nanoseconds; minimum, mean and maximum are exact."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.minimum = 0
-        self.maximum = 0
+        self.count: int = 0
+        self.minimum: int = 0
+        self.maximum: int = 0
         self._sum = 0
         self._buckets = Counter[int]()
 
