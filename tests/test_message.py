@@ -541,7 +541,7 @@ class TestRelease:
     def test_callers_inside_the_package_are_passed_over(self, traced: None) -> None:
         message = Message()
         inside = {"__name__": "pytofu.somewhere", "message": message}
-        exec(compile("message.release()", "inside.py", "exec"), inside)
+        exec(compile("message.release()", "<inside>", "exec"), inside)
         check_released(message, f" at {line_before()}")
 
 
