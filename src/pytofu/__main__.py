@@ -4,6 +4,5 @@ import sys
 
 from pytofu.cli import main
 
-# Tests run this file in processes of their own, which are not measured.
-if __name__ == "__main__":  # pragma: no cover
+if __name__ == "__main__":
     sys.exit(main())

@@ -4,6 +4,7 @@ import builtins
 import contextlib
 import io
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -40,11 +41,13 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
         assert f"\n  {command} " in text
 
 
-def test_the_arguments_are_those_of_the_process(
+def test_the_package_runs_with_the_arguments_of_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["pytofu", "--version"])
-    assert main() == 0
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("pytofu", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("pytofu ")
 
 

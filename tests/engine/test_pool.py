@@ -77,6 +77,13 @@ def test_a_message_that_is_taken_back_is_released() -> None:
     assert pool.free == 2
 
 
+def test_a_posted_message_is_free_again_as_far_as_the_maximum_allows() -> None:
+    pool = Pool(1, 2)
+    for free in (2, 2):
+        pool.posted()
+        assert pool.free == free
+
+
 def test_take_spends_messages_that_the_caller_makes_itself() -> None:
     pool = Pool(5, 5)
     pool.take(3)
@@ -86,7 +93,7 @@ def test_take_spends_messages_that_the_caller_makes_itself() -> None:
 @given(
     initial=st.integers(1, 5),
     maximum=st.integers(1, 8),
-    steps=st.lists(st.sampled_from(["get", "get only", "put", "put many", "take"])),
+    steps=st.lists(st.sampled_from(["get", "get only", "put", "put many", "posted", "take"])),
 )
 def test_what_is_free_stays_between_nothing_and_the_maximum(
     initial: int, maximum: int, steps: list[str]
@@ -107,6 +114,9 @@ def test_what_is_free_stays_between_nothing_and_the_maximum(
             case "put many":
                 pool.put(3)
                 assert pool.free == min(pool.maximum, before + 3)
+            case "posted":
+                pool.posted()
+                assert pool.free == min(pool.maximum, before + 1)
             case _:
                 pool.take(before)
                 assert pool.free == 0

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import OpCode, Options
+from pytofu import AmpeStatus, OpCode, Options
 from pytofu.engine import io_channel
 from tests.support import (
     End,
@@ -18,6 +18,7 @@ from tests.support import (
     open_raw_pair,
 )
 
+CLOSED = AmpeStatus.CHANNEL_CLOSED
 SMALL_POOL = Options(initial_pool_msgs=8, max_pool_msgs=8)
 
 
@@ -86,3 +87,20 @@ async def test_nothing_more_is_taken_from_it_until_it_reads(
         for message_id in range(1000, 1000 + count):
             answer = await pair.peer.receive_frame()
             assert (answer.opcode, answer.message_id) == (OpCode.RESPONSE, message_id)
+
+
+async def test_after_an_answered_bye_it_is_given_no_more_than_close_timeout(
+    address: ServerAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(io_channel, "BACKLOG_LIMIT", 0)
+    options = Options(close_timeout=0.05)
+    async with open_raw_pair("server", address, options=options, receive_buffer=4096) as pair:
+        await pair.peer.send(frame(OpCode.BYE_REQUEST, 5))
+        await pair.app.event()
+        clogged = await clog(pair)
+        pair.end.post(OpCode.BYE_RESPONSE, 5)
+        await pair.peer.send(frame(OpCode.SIGNAL, 6))
+        events = await pair.end.events_until_closed()
+        returned = [event.message_id for event in events[:-1]]
+        assert returned == [message.message_id for message in clogged.unsent(CLOSED)] + [5]
+        assert events[-1] == pair.end.closed(CLOSED)
