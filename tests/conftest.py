@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from tests.support import Kind, ServerAddress, Side, server_address_of
 # example, since these machines may be busy.
 settings.register_profile("pytofu", deadline=None, derandomize=True)
 settings.load_profile("pytofu")
+
+# A shell ignores Ctrl-C in what it starts in the background, and all processes below inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["tcp", "uds"])
