@@ -74,20 +74,21 @@ def borrowed_message(
     return _BorrowedMessage(ampe, strategy)
 
 
-class _BorrowedMessage:
+class _BorrowedMessage(Holder[Message]):
     # Entered once a message, and a class costs less than half of a @contextmanager generator.
-    __slots__ = ("_ampe", "_holder", "_strategy")
+    __slots__ = ("_ampe", "_strategy")
 
     def __init__(self, ampe: MessageSource, strategy: AllocationStrategy) -> None:
+        self._value = None
         self._ampe = ampe
         self._strategy = strategy
 
     def __enter__(self) -> Holder[Message]:
-        self._holder = Holder(self._ampe.get(self._strategy))
-        return self._holder
+        self._value = self._ampe.get(self._strategy)
+        return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._ampe.put(self._holder)
+        self._ampe.put(self)
 
 
 class HasAmpe(Protocol):

@@ -3,6 +3,8 @@
 What applications and peers see of it is in tests/flows.
 """
 
+import socket
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -31,6 +33,7 @@ from tests.support import (
     open_pair,
     open_raw_pair,
     pool_empty,
+    server_address_of,
 )
 
 CLOSED: Final = AmpeStatus.CHANNEL_CLOSED
@@ -109,6 +112,28 @@ async def test_a_bye_is_answered_in_time_although_the_pool_is_dry(
         assert news == pool_empty(pair.end.number)
         assert last == pair.end.closed(CLOSED)
         assert len(held) == 2
+
+
+async def test_the_beginning_of_a_small_frame_is_acknowledged_at_once(
+    tmp_path: Path, side: Side
+) -> None:
+    """A peer that has not set TCP_NODELAY, as Zig tofu, sends no more before that."""
+
+    def quick() -> int:
+        sock = channel_of(pair)._sock
+        assert sock is not None
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+
+    async with open_raw_pair(side, server_address_of("tcp", tmp_path)) as pair:
+        for message_id in range(100):  # the system delays acknowledgements to who gets answers
+            await pair.peer.send(frame(OpCode.SIGNAL, message_id + 1))
+            await pair.app.event()
+            pair.end.post(OpCode.SIGNAL, message_id + 1)
+            await pair.peer.receive_frame()
+        assert not quick()
+        await pair.peer.send(frame(OpCode.SIGNAL, 5, body=b"body")[:16])
+        await wait_all_tasks_blocked()
+        assert quick()
 
 
 # ---------------------------------------------------------------------- writing

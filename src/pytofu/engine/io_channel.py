@@ -30,6 +30,10 @@ BACKLOG_LIMIT: Final = 64 * 1024 * 1024
 """Bytes queued for a peer above which nothing more is taken from it. Large, because while nothing
 is read a Bye or the end of the connection is not noticed either."""
 
+_SMALL_READ: Final = 4096
+"""Bytes below which the part of a frame that has come may be all that the peer's system lets out
+before it is acknowledged."""
+
 _READING_OVER: Final = frozenset({State.FINISHING, State.CLOSED})
 
 _TIMED: Final = _READING_OVER | {State.HELLO_AWAITED, State.BYE_ANSWERED}
@@ -256,6 +260,8 @@ class IoChannel(Channel):
                 await trio.lowlevel.checkpoint()  # a busy channel must not starve the others
             elif len(data) < wanted and self._state not in _READING_OVER:
                 turn = 0
+                if reader.partial and len(data) < _SMALL_READ:
+                    transport.acknowledge_now(sock)
                 await trio.lowlevel.wait_readable(sock)
 
     async def _wait_for_the_peer_to_read(self) -> None:
