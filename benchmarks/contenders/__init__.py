@@ -47,6 +47,7 @@ _MODULES: Final[Mapping[str, tuple[str, str | None]]] = {
     "pytofu-uds": ("tofu:UDS", None),
     "raw": ("raw_sockets:CONTENDER", None),
     "trio": ("trio_stream:CONTENDER", None),
+    "trio-mailbox": ("trio_mailbox:CONTENDER", None),
     "asyncio": ("asyncio_streams:ASYNCIO", None),
     "uvloop": ("asyncio_streams:UVLOOP", "uvloop"),
     "pyzmq": ("zmq_blocking:CONTENDER", "zmq"),

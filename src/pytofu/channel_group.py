@@ -1,7 +1,7 @@
 """`ChannelGroup`: what an application talks to (PROTOCOL 2 to 4; pattern guide, section 12)."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final, Self, overload
 
 import attrs
@@ -88,7 +88,7 @@ class ChannelGroup:
         waits and at least once in 64 messages; when cancelled, nothing was posted and the message
         is still in the holder.
         """
-        await self._next_turn()
+        await self._take_turn()
         message = holder._value
         if message is not None and self._group.is_full(message):
             await self._group.wait_for_room(message)
@@ -111,7 +111,7 @@ class ChannelGroup:
         """
         mailbox = self._group.mailbox
         if mailbox:
-            await self._next_turn()
+            await self._take_turn()
             message = mailbox.take()
             if message is not None:
                 self._group.answer_due = True
@@ -126,13 +126,13 @@ class ChannelGroup:
             case Err():
                 raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
 
-    def _next_turn(self) -> Awaitable[None]:
-        """What to await before doing something that does not wait."""
+    async def _take_turn(self) -> None:
         self._turn += 1
-        if self._turn < _TURN:
-            return trio.lowlevel.checkpoint_if_cancelled()
-        self._turn = 0
-        return trio.lowlevel.checkpoint()
+        if self._turn >= _TURN:
+            self._turn = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> Message | None:

@@ -88,7 +88,8 @@ class _BorrowedMessage(Holder[Message]):
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._ampe.put(self)
+        if self._value is not None:
+            self._ampe.put(self)
 
 
 class HasAmpe(Protocol):

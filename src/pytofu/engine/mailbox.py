@@ -57,7 +57,7 @@ class MailBox[T]:
         return OK
 
     def _wake_one(self) -> None:
-        try:  # not `suppress`, which takes as long as the whole rest
+        try:  # noqa: SIM105  # `suppress` takes as long as the whole rest
             self._ring.send_nowait(None)
         except trio.WouldBlock:
             pass
