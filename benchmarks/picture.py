@@ -17,8 +17,12 @@ _BAR: Final = 200
 _ROW: Final = 20
 _HEAD: Final = 34
 _GAP: Final = 24
-_OURS: Final = "#2f6f9f"
-_THEIRS: Final = "#b9c3cc"
+_OURS: Final = "#4a90c2"
+_THEIRS: Final = "#9aa7b2"
+_STYLE: Final = (
+    ".paper { fill: #ffffff } text { fill: #1a1a1a }"
+    " @media (prefers-color-scheme: dark) { .paper { fill: #131416 } text { fill: #d0d2d6 } }"
+)
 
 _SHOWN: Final = frozenset({Subject.ECHO, Subject.ONE_WAY, Subject.FAN_IN, Subject.CONNECTIONS})
 """What has a throughput."""
@@ -40,7 +44,8 @@ def _document(results: Results, works: Sequence[Work]) -> Iterator[str]:
         f' width="{width}" height="{height}" font-family="sans-serif" font-size="12">'
     )
     yield "<title>Messages per second, pytofu and its peers</title>"
-    yield f'<rect width="{width}" height="{height}" fill="white"/>'
+    yield f"<style>{_STYLE}</style>"
+    yield f'<rect class="paper" width="{width}" height="{height}"/>'
     y = _GAP
     for line, line_height in zip(lines, heights, strict=True):
         for column, work in enumerate(line):

@@ -36,7 +36,7 @@ default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 78
 toc_object_entries_show_parents = "hide"
 # A class is described by its docstring; `__init__` has none and says nothing more.
 autodoc_class_signature = "mixed"

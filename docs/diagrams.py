@@ -219,10 +219,10 @@ def _draw_beginnings_and_ends(picture: Drawing) -> None:
 # ---------------------------------------------------------------------- flows
 
 _LANES: Final[Mapping[tuple[Side, str], float]] = {
-    ("client", "app"): 80, ("client", "engine"): 295,
-    ("server", "engine"): 475, ("server", "app"): 690,
+    ("client", "app"): 76, ("client", "engine"): 322,
+    ("server", "engine"): 478, ("server", "app"): 724,
 }  # fmt: skip
-_ALONE: Final = {"app": 120.0, "engine": 420.0}
+_ALONE: Final = {"app": 80.0, "engine": 364.0}
 _LANE_WIDTH: Final = 146
 _ROW: Final = 52
 
@@ -239,7 +239,7 @@ def draw_flow(flow: Flow) -> Drawing:
     for step in flow.steps:
         rows.append(rows[-1] + (1.5 if isinstance(step, Cross) else 1))
     height = 74 + _ROW * rows[-1]
-    picture = Drawing(770 if len(flow.sides) == 2 else 540, height, flow.title)
+    picture = Drawing(800 if len(flow.sides) == 2 else 444, height, flow.title)
     for (side, part), x in lanes.items():
         picture.line((x, 44), (x, height - 10), dashed=True)
         picture.box(x - _LANE_WIDTH / 2, 10, _LANE_WIDTH, 34, stroke="line")
@@ -355,9 +355,9 @@ def draw_house() -> Drawing:
         picture.text(18, top + tall / 2 + 14, remark, style="small", anchor="start", tint="soft")
         for line, files in enumerate(lines):
             for column, file in enumerate(files):
-                x, y = 184 + 140 * column, top + 15 + 36 * line
-                picture.box(x, y, 135, 28)
-                picture.text(x + 67.5, y + 18, file, style="mono small")
+                x, y = 172 + 142 * column, top + 15 + 36 * line
+                picture.box(x, y, 138, 28)
+                picture.text(x + 69, y + 18, file, style="mono small")
         if top > 8:
             picture.arrow((90, top - 15), (90, top - 1), tint="soft")
         top += tall + 14

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from docutils import nodes
+from pytofu_signatures import link_places, signature_for_users
+from pytofu_tables import Translator, name_columns
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-from pytofu import EXCEPTIONS, Ampe, ChannelGroup, Err, Ok, OpCode
+from pytofu import EXCEPTIONS, Err, Ok, OpCode
 from pytofu.protocol.lifecycle import POSTED, RECEIVED, State
 
 DOCS: Final = Path(__file__).parent.parent
@@ -39,7 +41,7 @@ class Table(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         rows = list(self.rows())
-        table = nodes.table(classes=[self.kind] if self.kind else [])
+        table = nodes.table(classes=["colwidths-auto", *self.kind.split()])
         group = nodes.tgroup(cols=len(self.header))
         table += group
         for _ in self.header:
@@ -62,7 +64,7 @@ class Table(SphinxDirective):
 class Exceptions(Table):
     """Every status with its number, its exception, and what that means."""
 
-    header = ("", "status", "exception", "")
+    header = ("", "status", "exception", "meaning")
 
     def rows(self) -> Iterable[Sequence[str]]:
         for error, exception in EXCEPTIONS.items():
@@ -85,6 +87,7 @@ class OpCodes(Table):
     """The opcodes as the wire numbers them."""
 
     header = ("", "opcode", "type", "role", "answered by")
+    kind = "tofu-small"
 
     def rows(self) -> Iterable[Sequence[str]]:
         for opcode in OpCode:
@@ -101,7 +104,7 @@ class Transitions(Table):
     """What a message does in each state; the argument says whether `received` or `posted`."""
 
     required_arguments = 1
-    kind = "tofu-transitions"
+    kind = "tofu-small"
 
     def rows(self) -> Iterable[Sequence[str]]:
         table = {"received": RECEIVED, "posted": POSTED}[self.arguments[0]]
@@ -155,24 +158,14 @@ class Picture(SphinxDirective):
         width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
         assert width is not None
         svg = re.sub(r"<style>.*?</style>\n", "", svg, flags=re.DOTALL)  # the page's: pytofu.css
-        svg = svg.replace("<svg ", f'<svg style="width:{width[1]}px" ', 1)
+        least = 0.8 * float(width[1])  # its words would be too small to read in less
+        style = f"width:{width[1]}px;max-width:max(100%,{least:g}px)"
+        svg = svg.replace("<svg ", f'<svg style="{style}" ', 1)
         caption = (
             f"<figcaption>{escape(' '.join(self.content))}</figcaption>" if self.content else ""
         )
         html = f'<figure class="tofu-figure"><div tabindex="0">{svg}</div>{caption}</figure>'
         return [nodes.raw("", html, format="html")]
-
-
-def signature_for_users(
-    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str, returns: str
-) -> tuple[str, str] | None:
-    """What callers see: not the `Result` that `public_api` takes apart, nor the engine's parts."""
-    if obj in (Ampe, ChannelGroup):
-        return "", ""
-    code = getattr(obj, "__code__", None)
-    if code is None or Path(code.co_filename).name != "boundary.py" or not returns:
-        return None
-    return signature, re.sub(r"^\S*Result\[(.*), \S*AmpeError\]$", r"\1", returns)
 
 
 _kept: Final[dict[str, list[str]]] = {}
@@ -198,7 +191,10 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.setup_extension("sphinx.ext.autodoc")
     for directive in (Exceptions, OpCodes, Transitions, Modules, Picture):
         app.add_directive(directive.__name__.lower(), directive)
+    app.set_translator("html", Translator)
+    app.connect("doctree-resolved", name_columns)
     app.connect("autodoc-process-signature", signature_for_users)
     app.connect("autodoc-process-docstring", keep_from_napoleon, priority=100)
     app.connect("autodoc-process-docstring", give_back, priority=900)
+    app.connect("autodoc-process-docstring", link_places, priority=950)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -103,3 +103,10 @@ def test_a_task_survives_the_command_line() -> None:
 
 def test_names_of_works_are_unique() -> None:
     assert len({work.name for work in WORKS}) == len(WORKS) == len({work.title for work in WORKS})
+
+
+def test_a_channel_that_answers_too_late_is_measured_all_the_same() -> None:
+    run = Echoes(attrs.evolve(_TASK, seconds=0.0))
+    _answer_all(run)
+
+    assert len(run.round_trips) == 1

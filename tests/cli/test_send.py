@@ -71,7 +71,10 @@ async def test_a_header_that_cannot_be() -> None:
 
 def test_headers_on_the_command_line() -> None:
     context, parameter = click.Context(click.Command("x")), click.Option(["--header"])
-    assert to_headers(context, parameter, ["a=b=c", "d="]) == (("a", "b=c"), ("d", ""))
+    assert to_headers(context, parameter, ["a=b=c", "d=e"]) == (("a", "b=c"), ("d", "e"))
+    for text in ("=a", "a=", "a:b=c", "a=b\r\nc"):
+        with pytest.raises(click.BadParameter, match="not a text header"):
+            to_headers(context, parameter, [text])
     with pytest.raises(click.BadParameter, match="not K=V: 'a'"):
         to_headers(context, parameter, ["a"])
 

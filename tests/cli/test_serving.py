@@ -77,9 +77,12 @@ async def test_for_people_there_is_a_line_for_every_channel() -> None:
     assert "1 channel, 0 messages, 0 B in" in file.getvalue()
 
 
-async def test_on_a_terminal_there_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("columns", "sign"), [(40, "…"), (80, "127.0.0.1:"), (120, "bytes/s")])
+async def test_on_a_terminal_there_is_a_table(
+    monkeypatch: pytest.MonkeyPatch, columns: int, sign: str
+) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr("pytofu.cli.output._REFRESH", 0.01)
     monkeypatch.setattr("pytofu.cli.echo._RATE_INTERVAL", 0.0)
     file = Terminal()
@@ -88,7 +91,7 @@ async def test_on_a_terminal_there_is_a_table(monkeypatch: pytest.MonkeyPatch) -
         numbers = [await greet(app, address) for _ in range(22)]
         app.post(OpCode.REQUEST, numbers[0], body=b"x")
         await app.event()
-        await file.until("22 open", "6 more", "messages/s")
+        await file.until("22 open", "6 more", "channel", "messages/s", sign)
     assert "opened, by" not in file.getvalue()
 
 

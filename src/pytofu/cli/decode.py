@@ -22,7 +22,7 @@ from pytofu.cli.frames import (
     hex_dump,
     read_frames,
 )
-from pytofu.cli.output import Output, example, harmless, json_option
+from pytofu.cli.output import Output, example, harmless, json_option, number_of
 from pytofu.cli.running import CommandError
 from pytofu.header import MORE_BIT
 
@@ -112,7 +112,8 @@ def _print(source: _Source, frames: list[Frame | Break], output: Output, body_by
             output.record({"source": source.name, **record}, "")
         return
     tree = Tree(
-        Text(f"{source.name}: {len(source.data):,} bytes from {source.side.value}"), highlight=False
+        Text(f"{source.name}: {number_of(len(source.data), 'byte')} from {source.side.value}"),
+        highlight=False,
     )
     for frame in frames:
         if isinstance(frame, Frame):

@@ -1,12 +1,14 @@
 """`pytofu echo`: send everything back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
 import click
 import trio
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from pytofu import AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe, parse_address
 from pytofu.cli.addresses import ServerAddress, address_text, to_server_addresses
@@ -25,6 +27,10 @@ from pytofu.cli.serving import answer, serve
 _TABLE_LINES: Final = 9
 """Of the live table, apart from the rows of channels."""
 _RATE_INTERVAL: Final = 1.0  # seconds
+_FIGURES: Final = ("open for", "messages", "bytes", "messages/s", "bytes/s")
+_FEW_FIGURES: Final = ("messages", "messages/s")
+_WIDE: Final = 100
+"""Columns of a terminal from which on there is room for all figures."""
 
 
 @attrs.define
@@ -48,18 +54,20 @@ class _Channel:
             self.rates = ((self.messages - messages) / passed, (self.octets - octets) / passed)
             self._before = (now, self.messages, self.octets)
 
-    def cells(self) -> tuple[str, ...]:
+    def cells(self, figures: Sequence[str]) -> Iterator[RenderableType]:
         """The columns of the live table behind the channel's number."""
         self.measure()
         messages, octets = self.rates
-        return (
-            self.address,
-            duration_text(trio.current_time() - self.since),
-            f"{self.messages:,}",
-            size_text(self.octets),
-            f"{messages:,.0f}",
-            f"{size_text(octets)}/s",
-        )
+        cells = {
+            "open for": duration_text(trio.current_time() - self.since),
+            "messages": f"{self.messages:,}",
+            "bytes": size_text(self.octets),
+            "messages/s": f"{messages:,.0f}",
+            "bytes/s": f"{size_text(octets)}/s",
+        }
+        yield Text(self.address, no_wrap=True, overflow="ellipsis")
+        for name in figures:
+            yield cells[name]
 
 
 class Echo:
@@ -121,19 +129,20 @@ class Echo:
 
     def table(self) -> Table:
         """The live table: the busiest channels, and all together."""
+        names = _FIGURES if self._output.console.width >= _WIDE else _FEW_FIGURES
         table = Table(caption="Ctrl-C ends it", caption_justify="left")
-        table.add_column("channel", justify="right")
-        table.add_column("address", overflow="ellipsis", no_wrap=True)
-        for name in ("open for", "messages", "bytes", "messages/s", "bytes/s"):
+        table.add_column("channel", justify="right", no_wrap=True)
+        table.add_column("address")  # gives way: its column may wrap, its cells do not
+        for name in names:
             table.add_column(name, justify="right", no_wrap=True)
         busiest = sorted(self._channels.items(), key=lambda item: -item[1].messages)
         most = max(1, self._output.console.height - _TABLE_LINES)
         for number, channel in busiest[:most]:
-            table.add_row(str(number), *channel.cells())
+            table.add_row(str(number), *channel.cells(names))
         if len(busiest) > most:
             table.add_row(f"{len(busiest) - most} more")
         table.add_section()
-        table.add_row(f"{len(busiest)} open", *self._total.cells(), style="bold")
+        table.add_row(f"{len(busiest)} open", *self._total.cells(names), style="bold")
         return table
 
     def summarise(self) -> None:

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 import click
 import trio
 
-from pytofu import OpCode
+from pytofu import AmpeException, OpCode, TextHeaders
 from pytofu.cli.addresses import ClientAddress, to_client_address
 from pytofu.cli.conversation import Conversation, Received, dial
 from pytofu.cli.frames import hex_dump
@@ -105,6 +105,10 @@ def to_headers(
         name, equals, value = text.partition("=")
         if not equals:
             raise click.BadParameter(f"not K=V: {text!r}", context, parameter)
+        try:
+            TextHeaders().append(name, value)
+        except AmpeException as error:
+            raise click.BadParameter(error.message, context, parameter) from None
         headers.append((name, value))
     return tuple(headers)
 
