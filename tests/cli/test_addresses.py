@@ -49,11 +49,11 @@ def test_uds(text: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "an address cannot contain this"),
+        ("", "neither tcp://HOST:PORT nor uds://PATH"),
         ("tcp", "neither tcp|HOST|PORT nor uds|PATH"),
         ("tcp|host", "neither tcp|HOST|PORT nor uds|PATH"),
         ("tcp|host|1|2", "neither tcp|HOST|PORT nor uds|PATH"),
-        ("http://host:1", "neither tcp|HOST|PORT nor uds|PATH"),
+        ("http://host:1", "neither tcp://HOST:PORT nor uds://PATH"),
         ("tcp://host:65536", "not a port"),
         ("tcp://host:x", "not a port"),
         ("tcp://host:1/", "not a port"),

@@ -56,7 +56,7 @@ def test_the_package_runs_with_the_arguments_of_the_process(
     [
         (["nothing"], 2, "pytofu: No such command 'nothing'."),
         (["ping"], 2, "pytofu: Missing argument 'ADDRESS'."),
-        (["ping", "x"], 2, "pytofu: Invalid value for 'ADDRESS': neither tcp|HOST|PORT nor"),
+        (["ping", "x"], 2, "pytofu: Invalid value for 'ADDRESS': neither tcp://HOST:PORT nor"),
         (["echo", "tcp://a", "x"], 2, "pytofu: Invalid value for 'ADDRESS...': neither"),
         (["ping", "tcp://127.0.0.1:1"], 1, "pytofu: cannot connect to tcp://127.0.0.1:1: nobody"),
         (["echo", "uds:///no/such/s"], 1, "pytofu: cannot listen on uds:///no/such/s: "),

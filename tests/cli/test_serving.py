@@ -47,7 +47,8 @@ async def test_echo_on_several_addresses(tmp_path: Path) -> None:
             app.post(OpCode.BYE_REQUEST, number)
             assert (await app.events_until_closed(number))[0].opcode is OpCode.BYE_RESPONSE
     events = [record["event"] for record in printed.records]
-    assert sorted(events[:2]) == ["listening", "listening"]
+    assert events[:2] == ["listening", "listening"]
+    assert [record["address"][:3] for record in printed.records[:2]] == ["tcp", "uds"]
     assert sorted(events[2:-1]) == ["closed", "closed", "opened", "opened"]
     closed = [record for record in printed.records if record["event"] == "closed"]
     for record in closed:

@@ -79,16 +79,19 @@ def _header_value(text: str, default_host: str) -> str:
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, _, rest = text.partition("|")
-        host, bar, port = rest.partition("|")
-        if scheme == "tcp" and bar:
-            return f"tcp|{host or default_host}|{port or DEFAULT_PORT}"
-    elif scheme == "tcp":
+    if scheme not in {"tcp", "uds"}:
+        raise AddressError(f"neither tcp://HOST:PORT nor uds://PATH: {text!r:.80}")
+    if scheme == "tcp" and separator:
         found = _HOST_AND_PORT.fullmatch(rest)
         if found is None:
             raise AddressError(f"not HOST:PORT (an IPv6 address goes in brackets): {rest!r}")
         literal, name, port = found.groups()
         return f"tcp|{literal or name or default_host}|{port or DEFAULT_PORT}"
-    elif scheme == "uds":
+    if scheme == "tcp":
+        host, bar, port = rest.partition("|")
+        if bar:
+            return f"tcp|{host or default_host}|{port or DEFAULT_PORT}"
+    elif separator:
         text = f"uds|{rest}"
     if text == "uds|":
         raise AddressError("the path is missing")

@@ -134,7 +134,7 @@ async def bench(loads: Iterable[Load], seconds: float, output: Output) -> None:
     Raises `CommandError` when an answer is wrong or missing.
     """
     table = Table(title="pytofu, client and echo server in two processes", title_justify="left")
-    table.add_column("transport")
+    table.add_column("transport", no_wrap=True)
     for name in ("body", "outstanding", "round trips/s", "each way", "p50", "p99"):
         table.add_column(name, justify="right", no_wrap=True)
     now = Text("starting the echo server")

@@ -82,17 +82,19 @@ async def serve(
         with borrowed_message(ampe) as holder:
             address.format(holder.value)
             listeners[chnls.post(holder).channel_number] = address
-    bound: list[ServerAddress] = []
+    bound: dict[int, ServerAddress] = {}
     channels: set[int] = set()
     async for holder in chnls:  # pragma: no branch  (it ends by being cancelled)
         message = holder.unwrap()
         channel = message.channel_number
         opcode = message.opcode
         if opcode is OpCode.WELCOME_RESPONSE:
-            bound.append(_bound_address(message, listeners[channel]))
-            service.listening(bound[-1])
+            bound[channel] = _bound_address(message, listeners[channel])
             if len(bound) == len(listeners):
-                task_status.started(bound)
+                in_order = [bound[number] for number in listeners]
+                for address in in_order:
+                    service.listening(address)
+                task_status.started(in_order)
         elif message.is_from_engine():
             if channel in listeners:
                 where = address_text(listeners[channel])
