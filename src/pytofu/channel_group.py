@@ -1,5 +1,6 @@
 """`ChannelGroup`: what an application talks to (PROTOCOL 2 to 4; pattern guide, section 12)."""
 
+import itertools
 import math
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final, Self, overload
@@ -19,8 +20,8 @@ from pytofu.status import AmpeError
 if TYPE_CHECKING:
     from pytofu.engine.group import Group
 
-_TURN: Final = 64
-"""Messages received without waiting after which the scheduler gets a turn all the same."""
+_CHECKPOINTS: Final = (*(trio.lowlevel.checkpoint_if_cancelled,) * 63, trio.lowlevel.checkpoint)
+"""What calls that need not wait do in turn, so that the scheduler gets a turn all the same."""
 
 
 @attrs.frozen
@@ -48,11 +49,11 @@ class ChannelGroup:
     engine; from other threads through `trio.from_thread.run_sync`.
     """
 
-    __slots__ = ("_group", "_turn")
+    __slots__ = ("_group", "_next_checkpoint")
 
     def __init__(self, group: "Group") -> None:
         self._group = group
-        self._turn = 0
+        self._next_checkpoint = itertools.cycle(_CHECKPOINTS).__next__
 
     @trio.lowlevel.enable_ki_protection
     def post(self, holder: Holder[Message]) -> BinaryHeader:
@@ -88,7 +89,7 @@ class ChannelGroup:
         waits and at least once in 64 messages; when cancelled, nothing was posted and the message
         is still in the holder.
         """
-        await self._take_turn()
+        await self._next_checkpoint()()
         message = holder._value
         if message is not None and self._group.is_full(message):
             await self._group.wait_for_room(message)
@@ -111,7 +112,7 @@ class ChannelGroup:
         """
         mailbox = self._group.mailbox
         if mailbox:
-            await self._take_turn()
+            await self._next_checkpoint()()
             message = mailbox.take()
             if message is not None:
                 self._group.answer_due = True
@@ -125,14 +126,6 @@ class ChannelGroup:
                 return None
             case Err():
                 raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
-
-    async def _take_turn(self) -> None:
-        self._turn += 1
-        if self._turn >= _TURN:
-            self._turn = 0
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
 
     @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> Message | None:

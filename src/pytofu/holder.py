@@ -5,7 +5,6 @@ Source: pattern guide, sections 8 (ownership transfer) and 9 (deferred cleanup).
 
 import inspect
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, Concatenate, Protocol, cast
 
@@ -62,23 +61,20 @@ class Holder[T]:
         return f"<Holder of {self._value!r}>" if self._value is not None else "<Holder, empty>"
 
 
-def borrowed_message(
-    ampe: MessageSource, strategy: AllocationStrategy = AllocationStrategy.ALWAYS
-) -> AbstractContextManager[Holder[Message], None]:
+class borrowed_message(Holder[Message]):  # reads as the function that it is for its users
     """Borrow a message for a `with` block; what is left in the holder goes back at its end.
 
     The holder is empty from the start if the pool is and the strategy is POOL_ONLY. Posting it
     inside the block gives the message away: there is then nothing to go back. Entering raises
     what `ampe.get` raises. Zig's `get` with `defer put`. Source: pattern guide, section 8.
     """
-    return _BorrowedMessage(ampe, strategy)
 
-
-class _BorrowedMessage(Holder[Message]):
     # Entered once a message, and a class costs less than half of a @contextmanager generator.
     __slots__ = ("_ampe", "_strategy")
 
-    def __init__(self, ampe: MessageSource, strategy: AllocationStrategy) -> None:
+    def __init__(
+        self, ampe: MessageSource, strategy: AllocationStrategy = AllocationStrategy.ALWAYS
+    ) -> None:
         self._value = None
         self._ampe = ampe
         self._strategy = strategy

@@ -195,7 +195,7 @@ class Message:
 
     def is_from_application(self) -> bool:
         """Whether an application made the message."""
-        return not self.is_from_engine()
+        return not self.header.proto_byte & ORIGIN_BIT
 
     # ------------------------------------------------------------------ contents
 

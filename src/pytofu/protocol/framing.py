@@ -163,7 +163,7 @@ class FrameWriter:
         "_open",
         "_open_len",
         "_sealed",
-        "_sealed_len",
+        "size",
     )
 
     def __init__(self) -> None:
@@ -171,16 +171,12 @@ class FrameWriter:
         self._open_len = 0
         self._count = 0  # messages in the newest block
         self._sealed: deque[tuple[list[bytes], int]] = deque()  # older blocks: pieces, messages
-        self._sealed_len = 0  # bytes in them
         self._block = b""  # being written, from _offset on
         self._offset = 0
         self._begin = 0  # where in it the first message begins that is not completely written
         self._block_count = 0  # messages in it from there on
-
-    @property
-    def size(self) -> int:
+        self.size: int = 0
         """Bytes pushed and not yet written."""
-        return len(self._block) - self._offset + self._sealed_len + self._open_len
 
     def push(self, message: Message) -> bool:
         """Queue a message that `Message.check_and_prepare` found in order.
@@ -206,10 +202,11 @@ class FrameWriter:
             body = message._body
             pieces.append(body if isinstance(body, bytes) else bytes(body))
         self._count = count = self._count + 1
-        self._open_len = length = self._open_len + HEADER_LEN + text_len + body_len
+        length = HEADER_LEN + text_len + body_len
+        self.size += length
+        self._open_len = length = self._open_len + length
         if length >= BLOCK_LEN:
             self._sealed.append((pieces, count))
-            self._sealed_len += length
             self._open, self._open_len, self._count = [], 0, 0
             return True
         return count == BURST
@@ -221,7 +218,6 @@ class FrameWriter:
         if self._sealed:
             pieces, self._block_count = self._sealed.popleft()
             self._block = b"".join(pieces)
-            self._sealed_len -= len(self._block)
         else:
             self._block = b"".join(self._open)
             self._block_count = self._count
@@ -234,6 +230,7 @@ class FrameWriter:
         Returns how many messages are completely written by that.
         """
         self._offset += length
+        self.size -= length
         if self._offset < len(self._block):
             return self._skip_written()
         self._block = b""
@@ -253,7 +250,7 @@ class FrameWriter:
         """Every message that is not completely written, in order; the writer is empty then."""
         sealed = [b"".join(pieces) for pieces, _ in self._sealed]
         data = b"".join((self._block[self._begin :], *sealed, *self._open))
-        self._block, self._offset, self._begin, self._sealed_len = b"", 0, 0, 0
+        self._block, self._offset, self._begin, self.size = b"", 0, 0, 0
         self._sealed.clear()
         self._open, self._open_len, self._count = [], 0, 0
         return list(_messages(data))
