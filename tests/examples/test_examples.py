@@ -176,9 +176,13 @@ def test_demo_sends_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_demo_on_a_terminal_draws_a_bar_and_obeys_ctrl_c() -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(sys.executable, command("demo.py"), environment())
+    # Not pty.fork: threads of other tests may still be there, which must not be forked away.
+    terminal, inner = pty.openpty()
+    log_in = "import os, sys; os.login_tty(0); os.execv(sys.executable, sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", log_in, *command("demo.py")], stdin=inner, env=environment()
+    )
+    os.close(inner)
     shown = b""
     while b"[###" not in shown:
         shown += os.read(terminal, 1000)
@@ -188,5 +192,6 @@ def test_demo_on_a_terminal_draws_a_bar_and_obeys_ctrl_c() -> None:
             shown += more
     except OSError:  # nobody has the other end open any more: the server has ended too
         pass
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    os.close(terminal)
+    assert process.wait() == 130
     assert b"Traceback" not in shown
