@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 
 from tests.cli.programs import PYTOFU, listen_address, run, server
 from tests.support import Kind, frame, hello
+from tests.terminal import CTRL_C, on_terminal
 
 pytestmark = pytest.mark.timeout(30)  # Python starts often here
 
@@ -115,18 +115,13 @@ def test_nobody_reads_the_output(tmp_path: Path) -> None:
 
 def test_on_a_terminal(tmp_path: Path) -> None:
     """The table is drawn, and Ctrl-C, typed there, ends it with a summary."""
-    ours, theirs = pty.openpty()
     command = [*PYTOFU, "echo", f"uds://{tmp_path}/s"]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
-    with open(ours, "r+b", buffering=0) as screen:
-        with subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, env=environment, start_new_session=True
-        ) as echo:
-            os.close(theirs)
-            seen = b""
-            while b"messages/s" not in seen:
-                seen += screen.read(4096)
-            echo.send_signal(signal.SIGINT)
-            while b"0 channels, 0 messages" not in seen:
-                seen += screen.read(4096)
-        assert echo.returncode == 0
+    with on_terminal(command, environment) as (echo, screen):
+        seen = b""
+        while b"messages/s" not in seen:
+            seen += screen.read(4096)
+        screen.write(CTRL_C)
+        while b"0 channels, 0 messages" not in seen:
+            seen += screen.read(4096)
+        assert echo.wait() == 0

@@ -1,7 +1,7 @@
 """Every example runs by itself, ends well, and says what it shows."""
 
+import contextlib
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 import pytofu
+from tests.terminal import CTRL_C, on_terminal
 
 EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
 TIMEOUT: Final = 30
@@ -176,22 +177,13 @@ def test_demo_sends_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_demo_on_a_terminal_draws_a_bar_and_obeys_ctrl_c() -> None:
-    # Not pty.fork: threads of other tests may still be there, which must not be forked away.
-    terminal, inner = pty.openpty()
-    log_in = "import os, sys; os.login_tty(0); os.execv(sys.executable, sys.argv[1:])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", log_in, *command("demo.py")], stdin=inner, env=environment()
-    )
-    os.close(inner)
-    shown = b""
-    while b"[###" not in shown:
-        shown += os.read(terminal, 1000)
-    os.write(terminal, b"\x03")
-    try:
-        while more := os.read(terminal, 1000):
-            shown += more
-    except OSError:  # nobody has the other end open any more: the server has ended too
-        pass
-    os.close(terminal)
-    assert process.wait() == 130
+    with on_terminal(command("demo.py"), environment()) as (demo, screen):
+        shown = b""
+        while b"[###" not in shown:
+            shown += screen.read(1000)
+        screen.write(CTRL_C)
+        with contextlib.suppress(OSError):  # at the end: of the server, too
+            while more := screen.read(1000):
+                shown += more
+        assert demo.wait() == 130
     assert b"Traceback" not in shown
