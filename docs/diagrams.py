@@ -386,15 +386,15 @@ class Room:
 
 
 SENDING: Final = (
-    Room("pytofu.channel_group.ChannelGroup.post", "takes the message out of its holder"),
+    Room("pytofu.public.channel_group.ChannelGroup.post", "takes the message out of its holder"),
     Room("pytofu.engine.group.Group.post", "has it checked and finds its channel"),
-    Room("pytofu.message.Message.check_and_prepare", "validates, completes the header"),
+    Room("pytofu.values.message.Message.check_and_prepare", "validates, completes the header"),
     Room("pytofu.protocol.lifecycle.post_rules", "may this be sent in this state?"),
     Room("pytofu.protocol.framing.FrameWriter.push", "freezes it into bytes, queues them"),
     Room("pytofu.engine.io_channel.IoChannel.flush", "writes what is queued in one go"),
 )
 RECEIVING: Final = (
-    Room("pytofu.channel_group.ChannelGroup.wait_receive", "hands it to the application"),
+    Room("pytofu.public.channel_group.ChannelGroup.wait_receive", "hands it to the application"),
     Room("pytofu.engine.mailbox.MailBox.send_all", "waits there in order of arrival"),
     Room("pytofu.engine.pool.Pool.take", "spends one of the pool for it"),
     Room("pytofu.protocol.lifecycle.receive_rules", "may this arrive in this state?"),

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 import pytofu
-from pytofu import errors, status
+from pytofu.values import errors, status
 
 EXPORTED = [(name, getattr(pytofu, name)) for name in pytofu.__all__]
 CLASSES = [(name, value) for name, value in EXPORTED if inspect.isclass(value)]

@@ -1,6 +1,25 @@
 """pytofu: message passing between programs, on Trio, wire-compatible with Zig tofu."""
 
-from pytofu.address import (
+from pytofu.engine.mailbox import MailBox, MailBoxStatus
+from pytofu.engine.options import Options
+from pytofu.patterns.buffer import Appendable, NoSpaceLeft, NotEnoughMemory
+from pytofu.patterns.cleanup import ErrDefer, log_on_error
+from pytofu.patterns.result import (
+    Err,
+    Ok,
+    Result,
+    ResultUnwrapError,
+    catch_or,
+    catch_with,
+    try_result,
+    with_error_propagation,
+)
+from pytofu.public.ampe import Ampe, AmpeStatistics, open_ampe
+from pytofu.public.borrowing import borrowed_message, with_pool_message
+from pytofu.public.boundary import public_api
+from pytofu.public.channel_group import ChannelGroup, ChannelGroupStatistics
+from pytofu.public.interfaces import MessagePort, MessageSource
+from pytofu.values.address import (
     Address,
     TCPClientAddress,
     TCPServerAddress,
@@ -9,14 +28,8 @@ from pytofu.address import (
     WrongAddress,
     parse_address,
 )
-from pytofu.ampe import Ampe, AmpeStatistics, open_ampe
-from pytofu.boundary import public_api
-from pytofu.buffer import Appendable, NoSpaceLeft, NotEnoughMemory
-from pytofu.channel_group import ChannelGroup, ChannelGroupStatistics
-from pytofu.cleanup import ErrDefer, log_on_error
-from pytofu.engine.mailbox import MailBox, MailBoxStatus
-from pytofu.engine.options import Options
-from pytofu.errors import (
+from pytofu.values.allocation import AllocationStrategy
+from pytofu.values.errors import (
     EXCEPTIONS,
     AcceptFailedException,
     AllocationFailedException,
@@ -51,7 +64,7 @@ from pytofu.errors import (
     UnknownErrorException,
     WrongAddressException,
 )
-from pytofu.header import (
+from pytofu.values.header import (
     BinaryHeader,
     MessageRole,
     MessageType,
@@ -60,21 +73,10 @@ from pytofu.header import (
     OriginFlag,
     ProtoFields,
 )
-from pytofu.holder import Holder, borrowed_message, with_pool_message
-from pytofu.interfaces import AllocationStrategy, MessagePort, MessageSource
-from pytofu.message import Message, MessageReleasedError, trace_releases
-from pytofu.result import (
-    Err,
-    Ok,
-    Result,
-    ResultUnwrapError,
-    catch_or,
-    catch_with,
-    try_result,
-    with_error_propagation,
-)
-from pytofu.status import AmpeError, AmpeStatus
-from pytofu.text_headers import TextHeader, TextHeaders
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message, MessageReleasedError, trace_releases
+from pytofu.values.status import AmpeError, AmpeStatus
+from pytofu.values.text_headers import TextHeader, TextHeaders
 
 __all__ = [
     "AcceptFailedException",

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from pytofu.header import OpCode
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.values.header import OpCode
+from pytofu.values.status import AmpeError, AmpeStatus
 
 VECTORS: Final = Path(__file__).parent / "vectors"
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from pytofu.address import (
+from pytofu.values.address import (
     Address,
     TCPClientAddress,
     TCPServerAddress,
@@ -14,8 +14,8 @@ from pytofu.address import (
     WrongAddress,
     parse_address,
 )
-from pytofu.errors import WrongAddressException
-from pytofu.message import Message
+from pytofu.values.errors import WrongAddressException
+from pytofu.values.message import Message
 from tests.conformance.loading import opcode_named, rows
 
 

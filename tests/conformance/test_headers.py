@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pytofu.header import (
+from pytofu.patterns.result import Err, Ok
+from pytofu.values.header import (
     BinaryHeader,
     MessageRole,
     MessageType,
@@ -13,8 +14,7 @@ from pytofu.header import (
     OriginFlag,
     ProtoFields,
 )
-from pytofu.result import Err, Ok
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.values.status import AmpeError, AmpeStatus
 from tests.conformance.loading import error_named, load, opcode_named, rows, status_named
 
 

@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import pytest
 
-from pytofu.buffer import Appendable
-from pytofu.header import BinaryHeader, MoreMessagesFlag, OriginFlag, ProtoFields
-from pytofu.message import Message
+from pytofu.patterns.buffer import Appendable
+from pytofu.patterns.result import OK, Err
 from pytofu.protocol.framing import FrameReader, FrameWriter
-from pytofu.result import OK, Err
-from pytofu.status import AmpeStatus
+from pytofu.values.header import BinaryHeader, MoreMessagesFlag, OriginFlag, ProtoFields
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeStatus
 from tests.conformance.loading import error_named, opcode_named, rows, status_named
 
 

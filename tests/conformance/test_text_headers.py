@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from pytofu.errors import AmpeException
-from pytofu.result import OK, Err
-from pytofu.status import AmpeError
-from pytofu.text_headers import TextHeaders
+from pytofu.patterns.result import OK, Err
+from pytofu.values.errors import AmpeException
+from pytofu.values.status import AmpeError
+from pytofu.values.text_headers import TextHeaders
 from tests.conformance.loading import rows
 
 

@@ -1,8 +1,8 @@
 """Channel numbers: random, unique while a channel lives, not reused at once (PROTOCOL 2)."""
 
 from pytofu.engine.channel_numbers import FIRST, LAST, RECENT, ChannelNumbers
-from pytofu.result import Err, Ok
-from pytofu.status import AmpeError
+from pytofu.patterns.result import Err, Ok
+from pytofu.values.status import AmpeError
 
 ALL = range(FIRST, LAST + 1)
 

@@ -11,7 +11,7 @@ from pytofu import AmpeError, Message, Options, UDSServerAddress
 from pytofu.engine.engine import Engine
 from pytofu.engine.group import Group
 from pytofu.engine.traffic import Traffic
-from pytofu.result import OK, Err
+from pytofu.patterns.result import OK, Err
 from tests.support import ServerAddress
 
 SHUTDOWN = Err(AmpeError.SHUTDOWN_STARTED)

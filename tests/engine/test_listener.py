@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from pytofu import AmpeStatus, Holder, OpCode, TCPServerAddress, UDSServerAddress
 from pytofu.engine import transport
-from pytofu.result import Err
+from pytofu.patterns.result import Err
 from tests.support import (
     HELLO_HEADERS,
     App,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from pytofu import Err, MailBox, MailBoxStatus, Ok
-from pytofu.result import Result
+from pytofu.patterns.result import Result
 
 TIMEOUT = Err(MailBoxStatus.TIMEOUT)
 INTERRUPTED = Err(MailBoxStatus.INTERRUPTED)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from pytofu.engine.pool import Pool
-from pytofu.interfaces import AllocationStrategy
-from pytofu.message import Message, MessageReleasedError
+from pytofu.values.allocation import AllocationStrategy
+from pytofu.values.message import Message, MessageReleasedError
 
 ALWAYS = AllocationStrategy.ALWAYS
 POOL_ONLY = AllocationStrategy.POOL_ONLY

@@ -13,16 +13,16 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from pytofu.address import (
+from pytofu.engine import transport
+from pytofu.engine.transport import ACCEPT_LATER, Listening, accept_all, connect, listen
+from pytofu.patterns.result import Err
+from pytofu.values.address import (
     TCPClientAddress,
     TCPServerAddress,
     UDSClientAddress,
     UDSServerAddress,
 )
-from pytofu.engine import transport
-from pytofu.engine.transport import ACCEPT_LATER, Listening, accept_all, connect, listen
-from pytofu.result import Err
-from pytofu.status import AmpeError
+from pytofu.values.status import AmpeError
 from tests.support import PATIENCE, ClientAddress, ServerAddress, client_address_of
 
 CONNECT_FAILED = Err(AmpeError.CONNECT_FAILED)

@@ -9,10 +9,10 @@ possible reader, which has all the bytes at once.
 import struct
 from typing import Final, NamedTuple
 
-from pytofu.header import OpCode
-from pytofu.message import Message
 from pytofu.protocol.lifecycle import Posting, PostRule, Rule, State
-from pytofu.status import AmpeError
+from pytofu.values.header import OpCode
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError
 
 # What a received message does, without flags: "=" is delivered and nothing changes, "-" is not
 # allowed, a name is the state entered behind it. HelloResponse is as seen by the connecting side.

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytofu.header import BinaryHeader, OpCode, OriginFlag, ProtoFields
-from pytofu.message import Message
+from pytofu.patterns.result import OK
 from pytofu.protocol.framing import BLOCK_LEN, BURST, RECEIVE_LEN, FrameReader, FrameWriter
 from pytofu.protocol.lifecycle import Rule, State, receive_rules
-from pytofu.result import OK
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.values.header import BinaryHeader, OpCode, OriginFlag, ProtoFields
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError, AmpeStatus
 from tests.protocol.reference import Outcome, Seen, cut
 from tests.support import frame
 

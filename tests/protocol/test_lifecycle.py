@@ -5,7 +5,6 @@ from typing import Final
 import attrs
 import pytest
 
-from pytofu.header import OpCode
 from pytofu.protocol.lifecycle import (
     POSTED,
     RECEIVED,
@@ -16,7 +15,8 @@ from pytofu.protocol.lifecycle import (
     post_rules,
     receive_rules,
 )
-from pytofu.status import AmpeError
+from pytofu.values.header import OpCode
+from pytofu.values.status import AmpeError
 from tests.protocol import reference
 
 WIRE_OPCODES: Final = [opcode for opcode in OpCode if opcode <= OpCode.BYE_SIGNAL]

@@ -22,7 +22,7 @@ from pytofu import (
     WrongAddress,
     parse_address,
 )
-from pytofu.address import CONNECT_TO_HEADER, DEFAULT_HOST, DEFAULT_PORT, LISTEN_ON_HEADER
+from pytofu.values.address import CONNECT_TO_HEADER, DEFAULT_HOST, DEFAULT_PORT, LISTEN_ON_HEADER
 
 type ClientAddress = TCPClientAddress | UDSClientAddress
 type ServerAddress = TCPServerAddress | UDSServerAddress

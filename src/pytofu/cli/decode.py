@@ -24,7 +24,7 @@ from pytofu.cli.frames import (
 )
 from pytofu.cli.output import Output, example, harmless, json_option, number_of
 from pytofu.cli.running import CommandError
-from pytofu.header import MORE_BIT
+from pytofu.values.header import MORE_BIT
 
 _HEX: Final = re.compile(rb"(?:0[xX])?[0-9a-fA-F\s:]*")
 _CONTEXT: Final = 48  # bytes shown of a broken frame

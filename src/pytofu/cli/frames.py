@@ -11,8 +11,8 @@ from typing import Final, assert_never
 import attrs
 
 from pytofu import AmpeError, BinaryHeader, OpCode, OriginFlag, TextHeaders
-from pytofu.header import HEADER_LEN, HEADER_STRUCT, MORE_BIT, OPCODE_BITS, ORIGIN_BIT
 from pytofu.protocol.lifecycle import State, receive_rules
+from pytofu.values.header import HEADER_LEN, HEADER_STRUCT, MORE_BIT, OPCODE_BITS, ORIGIN_BIT
 
 _PROTO_AT: Final = 2
 _ANSWERS: Final = frozenset({OpCode.HELLO_RESPONSE, OpCode.BYE_RESPONSE, OpCode.BYE_SIGNAL})

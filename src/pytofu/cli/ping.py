@@ -12,7 +12,7 @@ from pytofu.cli.conversation import Conversation, ConversationEndedError, dial
 from pytofu.cli.output import Output, duration_text, example, json_option, size_text
 from pytofu.cli.running import CommandError, until_interrupted
 from pytofu.cli.timing import RoundTrips
-from pytofu.header import MAX_PART_LEN
+from pytofu.values.header import MAX_PART_LEN
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,7 @@ from pytofu.cli.conversation import Conversation, Received, dial
 from pytofu.cli.frames import hex_dump
 from pytofu.cli.output import Output, duration_text, example, harmless, json_option
 from pytofu.cli.running import CommandError, unless_interrupted
-from pytofu.header import MAX_PART_LEN
+from pytofu.values.header import MAX_PART_LEN
 
 _MOST_DUMPED: Final = 512
 

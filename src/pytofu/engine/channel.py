@@ -11,13 +11,13 @@ import trio
 from pytofu.engine.options import Options
 from pytofu.engine.pool import Pool
 from pytofu.engine.traffic import Traffic
-from pytofu.header import OpCode
-from pytofu.interfaces import AllocationStrategy
-from pytofu.message import Message
+from pytofu.patterns.result import Result
 from pytofu.protocol.framing import FrameWriter
 from pytofu.protocol.lifecycle import Posting, PostRule, State
-from pytofu.result import Result
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.values.allocation import AllocationStrategy
+from pytofu.values.header import OpCode
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError, AmpeStatus
 
 log: Final = logging.getLogger("pytofu")
 

@@ -4,8 +4,8 @@ import random
 from collections import deque
 from typing import Final
 
-from pytofu.result import Err, Ok, Result
-from pytofu.status import AmpeError
+from pytofu.patterns.result import Err, Ok, Result
+from pytofu.values.status import AmpeError
 
 FIRST: Final = 1
 LAST: Final = 65534

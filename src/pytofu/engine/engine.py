@@ -8,8 +8,8 @@ from pytofu.engine.group import Group
 from pytofu.engine.options import Options
 from pytofu.engine.pool import Pool
 from pytofu.engine.traffic import Traffic
-from pytofu.result import Err, Ok, Result
-from pytofu.status import AmpeError
+from pytofu.patterns.result import Err, Ok, Result
+from pytofu.values.status import AmpeError
 
 
 class Engine:

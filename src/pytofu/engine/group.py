@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import trio
 
-from pytofu.address import parse_address
 from pytofu.engine import transport
 from pytofu.engine.channel import Channel, log
 from pytofu.engine.channel_numbers import ChannelNumbers
@@ -15,11 +14,12 @@ from pytofu.engine.mailbox import MailBox
 from pytofu.engine.options import Options
 from pytofu.engine.pool import Pool
 from pytofu.engine.traffic import Traffic
-from pytofu.header import OPCODE_BITS, OpCode
-from pytofu.interfaces import AllocationStrategy
-from pytofu.message import Message
-from pytofu.result import OK, Err, Ok, Result
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.patterns.result import OK, Err, Ok, Result
+from pytofu.values.address import parse_address
+from pytofu.values.allocation import AllocationStrategy
+from pytofu.values.header import OPCODE_BITS, OpCode
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError, AmpeStatus
 
 _WELCOME_RESPONSE = int(OpCode.WELCOME_RESPONSE)
 _NULL_MESSAGE = Err(AmpeError.NULL_MESSAGE)

@@ -13,15 +13,15 @@ from typing import Final
 
 import trio
 
-from pytofu.address import Address, TCPClientAddress, UDSClientAddress
 from pytofu.engine import transport
 from pytofu.engine.channel import Channel, Home
-from pytofu.header import OpCode
-from pytofu.message import Message
+from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.protocol.framing import RECEIVE_LEN, FrameReader
 from pytofu.protocol.lifecycle import Posting, PostRule, State, post_rules, receive_rules
-from pytofu.result import OK, Err, Ok, Result
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.values.address import Address, TCPClientAddress, UDSClientAddress
+from pytofu.values.header import OpCode
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError, AmpeStatus
 
 TURN_LEN: Final = 256 * 1024
 """Bytes received without waiting after which other tasks get a turn."""

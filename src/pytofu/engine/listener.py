@@ -6,15 +6,15 @@ from typing import Final
 
 import trio
 
-from pytofu.address import LISTEN_ON_HEADER, Address, TCPServerAddress, UDSServerAddress
 from pytofu.engine import transport
 from pytofu.engine.channel import Channel, Home, log
-from pytofu.header import OpCode
-from pytofu.message import Message
+from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.protocol.lifecycle import Posting, State, listener_post_rules
-from pytofu.result import OK, Err, Ok, Result
-from pytofu.status import AmpeError, AmpeStatus
-from pytofu.text_headers import TextHeaders
+from pytofu.values.address import LISTEN_ON_HEADER, Address, TCPServerAddress, UDSServerAddress
+from pytofu.values.header import OpCode
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError, AmpeStatus
+from pytofu.values.text_headers import TextHeaders
 
 _LISTEN_ON_LINE: Final = re.compile(rb"((?:^|\r\n))" + LISTEN_ON_HEADER.encode() + rb":[^\r\n]*")
 

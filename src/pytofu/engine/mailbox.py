@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 import trio
 
-from pytofu.result import OK, Err, Ok, Result
+from pytofu.patterns.result import OK, Err, Ok, Result
 
 
 class MailBoxStatus(Enum):

@@ -8,8 +8,8 @@ it), and the count is what matters: it bounds what peers can make this process h
 
 import trio
 
-from pytofu.interfaces import AllocationStrategy
-from pytofu.message import Message
+from pytofu.values.allocation import AllocationStrategy
+from pytofu.values.message import Message
 
 
 class Pool:

@@ -15,15 +15,15 @@ from typing import Final
 import attrs
 import trio
 
-from pytofu.address import (
+from pytofu.patterns.cleanup import ErrDefer
+from pytofu.patterns.result import Err, Ok, Result
+from pytofu.values.address import (
     TCPClientAddress,
     TCPServerAddress,
     UDSClientAddress,
     UDSServerAddress,
 )
-from pytofu.cleanup import ErrDefer
-from pytofu.result import Err, Ok, Result
-from pytofu.status import AmpeError
+from pytofu.values.status import AmpeError
 
 BACKLOG: Final = 4096
 """Connections waiting to be accepted; the system lowers it to what it allows."""

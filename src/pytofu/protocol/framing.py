@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pytofu.header import HEADER_LEN, HEADER_STRUCT, MAX_PART_LEN, BinaryHeader
-from pytofu.message import Message
 from pytofu.protocol.lifecycle import Rule, State
-from pytofu.status import AmpeError
+from pytofu.values.header import HEADER_LEN, HEADER_STRUCT, MAX_PART_LEN, BinaryHeader
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError
 
 BLOCK_LEN: Final = 64 * 1024
 """Bytes after which queued frames are sealed into a block, which one `send` then tries to write:

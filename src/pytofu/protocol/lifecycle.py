@@ -11,8 +11,8 @@ from enum import Enum, auto
 from functools import cache
 from typing import Final
 
-from pytofu.header import MORE_BIT, OPCODE_BITS, ORIGIN_BIT, OpCode
-from pytofu.status import AmpeError
+from pytofu.values.header import MORE_BIT, OPCODE_BITS, ORIGIN_BIT, OpCode
+from pytofu.values.status import AmpeError
 
 
 class State(Enum):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytofu.errors import AmpeException, InvalidMessageException, InvalidOpCodeException
-from pytofu.header import (
+from pytofu.patterns.result import Err, Ok
+from pytofu.values.errors import AmpeException, InvalidMessageException, InvalidOpCodeException
+from pytofu.values.header import (
     DEFAULT_PROTO_BYTES,
     HEADER_LEN,
     BinaryHeader,
@@ -18,8 +19,7 @@ from pytofu.header import (
     OriginFlag,
     ProtoFields,
 )
-from pytofu.result import Err, Ok
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.values.status import AmpeError, AmpeStatus
 
 properties = settings(deadline=None)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from pytofu.status import AmpeError
+from pytofu.values.status import AmpeError
 
 
 class AmpeException(Exception):

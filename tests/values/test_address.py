@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytofu.address import (
+from pytofu.values.address import (
     Address,
     TCPClientAddress,
     TCPServerAddress,
@@ -14,9 +14,9 @@ from pytofu.address import (
     WrongAddress,
     parse_address,
 )
-from pytofu.errors import NullMessageException, WrongAddressException
-from pytofu.header import OpCode
-from pytofu.message import Message, MessageReleasedError
+from pytofu.values.errors import NullMessageException, WrongAddressException
+from pytofu.values.header import OpCode
+from pytofu.values.message import Message, MessageReleasedError
 
 
 def with_headers(text: str) -> Message:
@@ -207,7 +207,7 @@ class TestParse:
         assert address == TCPClientAddress("h", 65535)
 
     def test_path_has_to_fit_the_platform(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pytofu.address._UDS_PATH_SIZE", 108)
+        monkeypatch.setattr("pytofu.values.address._UDS_PATH_SIZE", 108)
         fits, too_long = "/" + "p" * 106, "/" + "é" * 54
         assert parse_address(with_headers(f"~listen_on:uds|{fits}")) == UDSServerAddress(fits)
         wrong = parse_address(with_headers(f"~connect_to:uds|{too_long}"))

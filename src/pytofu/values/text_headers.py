@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Self
 
-from pytofu.errors import AmpeException
-from pytofu.result import OK, Err, Result
-from pytofu.status import AmpeError
+from pytofu.patterns.result import OK, Err, Result
+from pytofu.values.errors import AmpeException
+from pytofu.values.status import AmpeError
 
 _NAME_PADDING: Final = b" \t\r\n"
 _VALUE_PADDING: Final = b" \t"

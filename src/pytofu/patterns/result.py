@@ -1,7 +1,7 @@
 """Errors as values: `Result[T, E]` is `Ok[T]` or `Err[E]`.
 
 Inside the library a function that can fail returns a `Result`; exceptions are for callers
-outside (see `pytofu.boundary`). Take a result apart with `match`, which type checkers
+outside (see `pytofu.public.boundary`). Take a result apart with `match`, which type checkers
 narrow::
 
     match result:

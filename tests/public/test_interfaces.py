@@ -1,9 +1,10 @@
 import trio
 
-from pytofu.header import BinaryHeader
-from pytofu.holder import Holder
-from pytofu.interfaces import AllocationStrategy, MessagePort, MessageSource
-from pytofu.message import Message
+from pytofu.public.interfaces import MessagePort, MessageSource
+from pytofu.values.allocation import AllocationStrategy
+from pytofu.values.header import BinaryHeader
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message
 
 
 class OneMessage:

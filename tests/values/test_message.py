@@ -12,12 +12,13 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytofu.errors import AmpeException
-from pytofu.header import BinaryHeader, MoreMessagesFlag, OpCode, OriginFlag, ProtoFields
-from pytofu.holder import Holder, borrowed_message
-from pytofu.message import Message, MessageReleasedError, next_message_id, trace_releases
-from pytofu.result import OK, Err
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.patterns.result import OK, Err
+from pytofu.public.borrowing import borrowed_message
+from pytofu.values.errors import AmpeException
+from pytofu.values.header import BinaryHeader, MoreMessagesFlag, OpCode, OriginFlag, ProtoFields
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message, MessageReleasedError, next_message_id, trace_releases
+from pytofu.values.status import AmpeError, AmpeStatus
 from tests.support import App, End, ServerAddress, open_app, open_pair
 
 properties = settings(deadline=None)
@@ -527,7 +528,7 @@ class TestRelease:
         ("value", "traces"), [("1", True), ("yes", True), ("0", False), ("", False)]
     )
     def test_tracing_by_environment(self, value: str, traces: bool) -> None:
-        program = "from pytofu.message import Message\nprint(repr(Message().release()))"
+        program = "from pytofu.values.message import Message\nprint(repr(Message().release()))"
         result = subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, "PYTOFU_TRACE_RELEASES": value},

@@ -10,7 +10,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytofu.result import (
+from pytofu.patterns.result import (
     OK,
     Err,
     Ok,
@@ -21,7 +21,7 @@ from pytofu.result import (
     try_result,
     with_error_propagation,
 )
-from pytofu.status import AmpeError
+from pytofu.values.status import AmpeError
 
 type Number = Result[int, AmpeError]
 
@@ -280,7 +280,7 @@ class TestPropagation:
 
         with pytest.raises(Exception, match=r"NOT_ALLOWED.*@with_error_propagation") as raised:
             forgotten()
-        assert type(raised.value).__module__ == "pytofu.result"
+        assert type(raised.value).__module__ == "pytofu.patterns.result"
         copied = pickle.loads(pickle.dumps(raised.value))
         assert str(copied) == str(raised.value)
         assert copied.error is AmpeError.NOT_ALLOWED

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pytofu.buffer import Appendable, NoSpaceLeft, NotEnoughMemory
+from pytofu.patterns.buffer import Appendable, NoSpaceLeft, NotEnoughMemory
 
 
 def state(buffer: Appendable) -> tuple[int, int]:

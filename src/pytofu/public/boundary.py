@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, assert_never, cast, overload
 
-from pytofu.errors import AmpeException
-from pytofu.result import Err, Ok, Result
-from pytofu.status import AmpeError
+from pytofu.patterns.result import Err, Ok, Result
+from pytofu.values.errors import AmpeException
+from pytofu.values.status import AmpeError
 
 
 @overload

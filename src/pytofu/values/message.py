@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable
 from typing import Final, Self
 
-from pytofu.buffer import Appendable
-from pytofu.errors import AmpeException
-from pytofu.header import (
+from pytofu.patterns.buffer import Appendable
+from pytofu.patterns.result import OK, Err, Result
+from pytofu.values.errors import AmpeException
+from pytofu.values.header import (
     MAX_MESSAGE_ID,
     MAX_PART_LEN,
     MORE_BIT,
@@ -23,9 +24,8 @@ from pytofu.header import (
     MoreMessagesFlag,
     OpCode,
 )
-from pytofu.result import OK, Err, Result
-from pytofu.status import AmpeError, AmpeStatus
-from pytofu.text_headers import TextHeaders
+from pytofu.values.status import AmpeError, AmpeStatus
+from pytofu.values.text_headers import TextHeaders
 
 next_message_id: Final[Callable[[], int]] = itertools.count(1).__next__
 """The next message_id, unique in this process (PROTOCOL 3, step 7)."""

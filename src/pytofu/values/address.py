@@ -14,11 +14,11 @@ from typing import Final
 
 import attrs
 
-from pytofu.errors import AmpeException
-from pytofu.header import OpCode
-from pytofu.message import Message
-from pytofu.result import Err, Ok, Result
-from pytofu.status import AmpeError
+from pytofu.patterns.result import Err, Ok, Result
+from pytofu.values.errors import AmpeException
+from pytofu.values.header import OpCode
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError
 
 CONNECT_TO_HEADER: Final = "~connect_to"
 """The header that names the address of a HelloRequest."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pytofu import errors
-from pytofu.errors import (
+from pytofu.values import errors
+from pytofu.values.errors import (
     EXCEPTIONS,
     AllocationFailedException,
     AmpeException,
@@ -16,7 +16,7 @@ from pytofu.errors import (
     PoolEmptyException,
     ShutdownException,
 )
-from pytofu.status import AmpeError
+from pytofu.values.status import AmpeError
 
 every_error = pytest.mark.parametrize("error", AmpeError, ids=lambda error: error.name)
 

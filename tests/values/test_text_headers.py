@@ -2,10 +2,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pytofu.errors import AmpeException
-from pytofu.result import OK, Err
-from pytofu.status import AmpeError
-from pytofu.text_headers import TextHeader, TextHeaders
+from pytofu.patterns.result import OK, Err
+from pytofu.values.errors import AmpeException
+from pytofu.values.status import AmpeError
+from pytofu.values.text_headers import TextHeader, TextHeaders
 
 properties = settings(deadline=None)
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.values.status import AmpeError, AmpeStatus
 
 
 def test_numbers_are_those_of_the_wire_without_a_gap() -> None:

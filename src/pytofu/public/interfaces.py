@@ -4,28 +4,18 @@ Write functions against these and they work with `Ampe` and `ChannelGroup`, and 
 anything that has the same methods. Source: pattern guide, section 3 (interfaces).
 """
 
-from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:  # holder.py needs AllocationStrategy when it is imported
-    from pytofu.header import BinaryHeader
-    from pytofu.holder import Holder
-    from pytofu.message import Message
-
-
-class AllocationStrategy(Enum):
-    """What `get` does when the message pool is empty. Source: PROTOCOL 2 (message pool)."""
-
-    POOL_ONLY = "pool_only"
-    """Give None."""
-    ALWAYS = "always"
-    """Create a message."""
+from pytofu.values.allocation import AllocationStrategy
+from pytofu.values.header import BinaryHeader
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message
 
 
 class MessageSource(Protocol):
     """Lends messages and takes them back, as `Ampe` does. Source: pattern guide, sections 3, 8."""
 
-    def get(self, strategy: AllocationStrategy = AllocationStrategy.ALWAYS) -> "Message | None":
+    def get(self, strategy: AllocationStrategy = AllocationStrategy.ALWAYS) -> Message | None:
         """Return a message; None if the pool is empty and the strategy is POOL_ONLY.
 
         Raises:
@@ -34,7 +24,7 @@ class MessageSource(Protocol):
         """
         ...
 
-    def put(self, holder: "Holder[Message]") -> None:
+    def put(self, holder: Holder[Message]) -> None:
         """Take the holder's message, if it has one, back. Never fails."""
         ...
 
@@ -42,7 +32,7 @@ class MessageSource(Protocol):
 class MessagePort(Protocol):
     """Sends and receives messages, as `ChannelGroup` does. Source: pattern guide, sections 3, 8."""
 
-    def post(self, holder: "Holder[Message]") -> "BinaryHeader":
+    def post(self, holder: Holder[Message]) -> BinaryHeader:
         """Hand the message over for sending, without waiting, and return a copy of its header.
 
         On success the holder is empty; on failure it keeps the message.
@@ -52,7 +42,7 @@ class MessagePort(Protocol):
         """
         ...
 
-    async def wait_receive(self, timeout_ns: int | None = None) -> "Message | None":
+    async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
         """Return the next message; None when `timeout_ns` nanoseconds have passed without one.
 
         None waits for ever, 0 polls. Cancelling it loses no message.

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final, Self, overload
 import attrs
 import trio
 
-from pytofu.boundary import public_api
 from pytofu.engine.mailbox import MailBoxStatus
-from pytofu.errors import AmpeException, ShutdownException
-from pytofu.header import BinaryHeader
-from pytofu.holder import Holder
-from pytofu.message import Message
-from pytofu.result import OK, Err, Ok, Result
-from pytofu.status import AmpeError
+from pytofu.patterns.result import OK, Err, Ok, Result
+from pytofu.public.boundary import public_api
+from pytofu.values.errors import AmpeException, ShutdownException
+from pytofu.values.header import BinaryHeader
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError
 
 if TYPE_CHECKING:
     from pytofu.engine.group import Group

@@ -8,17 +8,17 @@ from typing import Literal, overload
 import attrs
 import trio
 
-from pytofu.boundary import public_api
-from pytofu.channel_group import ChannelGroup
 from pytofu.engine.engine import Engine
 from pytofu.engine.group import Group
 from pytofu.engine.options import Options
-from pytofu.errors import AmpeException
-from pytofu.holder import Holder
-from pytofu.interfaces import AllocationStrategy
-from pytofu.message import Message
-from pytofu.result import Err, Ok, Result
-from pytofu.status import AmpeError
+from pytofu.patterns.result import Err, Ok, Result
+from pytofu.public.boundary import public_api
+from pytofu.public.channel_group import ChannelGroup
+from pytofu.values.allocation import AllocationStrategy
+from pytofu.values.errors import AmpeException
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError
 
 
 @attrs.frozen

@@ -10,9 +10,9 @@ from typing import Final, Self
 
 import attrs
 
-from pytofu.errors import AmpeException
-from pytofu.result import Err, Ok, Result
-from pytofu.status import AmpeError, AmpeStatus
+from pytofu.patterns.result import Err, Ok, Result
+from pytofu.values.errors import AmpeException
+from pytofu.values.status import AmpeError, AmpeStatus
 
 HEADER_LEN: Final = 16
 """Bytes in a binary header."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from pytofu.cleanup import ErrDefer, log_on_error
+from pytofu.patterns.cleanup import ErrDefer, log_on_error
 
 
 class Interrupted(BaseException):
@@ -117,7 +117,7 @@ class TestPlain:
         assert raised.value is original
         assert log.ran == ["third", "second", "first"]
         (record,) = caplog.records
-        assert (record.name, record.levelno) == ("pytofu.cleanup", logging.ERROR)
+        assert (record.name, record.levelno) == ("pytofu.patterns.cleanup", logging.ERROR)
         assert record.exc_info is not None
         assert str(record.exc_info[1]) == "cleanup broke"
 
@@ -256,7 +256,7 @@ class TestLogOnError:
         with pytest.raises(ValueError, match="why"), log_on_error("illegal", header=7, size=0):
             fail(ValueError("why"))
         (record,) = caplog.records
-        assert (record.name, record.levelno) == ("pytofu.cleanup", logging.ERROR)
+        assert (record.name, record.levelno) == ("pytofu.patterns.cleanup", logging.ERROR)
         assert record.getMessage() == "illegal: {'header': 7, 'size': 0}, error=why"
 
     def test_silent_without_an_error(self, caplog: pytest.LogCaptureFixture) -> None:

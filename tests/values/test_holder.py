@@ -5,11 +5,12 @@ import pytest
 import trio
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pytofu.errors import NullMessageException, ShutdownException
-from pytofu.holder import Holder, borrowed_message, with_pool_message
-from pytofu.interfaces import AllocationStrategy
-from pytofu.message import Message
-from pytofu.status import AmpeError
+from pytofu.public.borrowing import borrowed_message, with_pool_message
+from pytofu.values.allocation import AllocationStrategy
+from pytofu.values.errors import NullMessageException, ShutdownException
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError
 
 
 class FakeAmpe:

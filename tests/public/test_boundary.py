@@ -4,10 +4,10 @@ from typing import assert_type
 import pytest
 import trio
 
-from pytofu.boundary import public_api
-from pytofu.errors import EXCEPTIONS, AmpeException, PoolEmptyException
-from pytofu.result import OK, Err, Ok, Result
-from pytofu.status import AmpeError
+from pytofu.patterns.result import OK, Err, Ok, Result
+from pytofu.public.boundary import public_api
+from pytofu.values.errors import EXCEPTIONS, AmpeException, PoolEmptyException
+from pytofu.values.status import AmpeError
 
 
 @public_api

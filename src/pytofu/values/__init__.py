@@ -1,0 +1,1 @@
+"""What messages are made of: plain values, without Trio, sockets or clocks."""
