@@ -2,19 +2,22 @@
 
 import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
 from pytofu import Holder, Message, MessageRole, OpCode, TCPServerAddress
-from pytofu.cli.addresses import ClientAddress
 from pytofu.cli.output import Output
 from pytofu.cli.running import CommandError
+from pytofu.cli.serve_files import serve_files
+from pytofu.cli.uploads import Limits
+from pytofu.values.address_text import ClientAddress, ServerAddress
 from tests.cli.terminal import Paper
-from tests.support import App, open_app
+from tests.support import App, client_address_of, open_app
 
 type Habits = Mapping[OpCode, Callable[[App, Holder[Message]], None]]
 """What a peer does with each message; what is not listed is ignored."""
@@ -38,11 +41,14 @@ def say(opcode: OpCode) -> Callable[[App, Holder[Message]], None]:
     return habit
 
 
+ANY_PORT = TCPServerAddress("127.0.0.1", 0)
 POLITE: Habits = {OpCode.HELLO_REQUEST: respond, OpCode.BYE_REQUEST: respond}
 
 
 @asynccontextmanager
-async def peer(habits: Habits = POLITE) -> AsyncIterator[ClientAddress]:
+async def peer(
+    habits: Habits = POLITE, address: ServerAddress = ANY_PORT
+) -> AsyncIterator[ClientAddress]:
     """A server with these habits; where to reach it."""
 
     async def serve() -> None:
@@ -52,7 +58,7 @@ async def peer(habits: Habits = POLITE) -> AsyncIterator[ClientAddress]:
                 habits[message.opcode](app, holder)
 
     async with open_app() as app:
-        listener = await app.listen(TCPServerAddress("127.0.0.1", 0))
+        listener = await app.listen(address)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
             yield listener.client_address
@@ -76,6 +82,28 @@ class Printed:
     def records(self) -> list[dict[str, Any]]:
         """The JSON objects so far."""
         return [json.loads(line) for line in self.file.getvalue().splitlines()]
+
+
+@asynccontextmanager
+async def file_server(
+    inbox: Path, output: Output, *, overwrite: bool = False, limits: Limits | None = None
+) -> AsyncIterator[ClientAddress]:
+    """`serve-files`, until Ctrl-C; where to reach it."""
+
+    async def command(task_status: trio.TaskStatus[Sequence[ServerAddress]]) -> None:
+        await serve_files(
+            inbox, [ANY_PORT], output, overwrite=overwrite, limits=limits, task_status=task_status
+        )
+
+    async with until_ctrl_c(command) as (bound,):
+        yield client_address_of(bound)
+
+
+async def greet(app: App, address: ClientAddress) -> int:
+    """Connect to a server and exchange hellos; the channel's number."""
+    end = app.connect(address)
+    assert (await app.event()).opcode is OpCode.HELLO_RESPONSE
+    return end.number
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,16 @@ def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[byte
     return subprocess.run([*PYTOFU, *arguments], input=stdin, capture_output=True, check=False)
 
 
+def run_with(
+    setting: str, *arguments: str, program: Sequence[str] = PYTOFU
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with redirections of the shell, and with what stands before `exec`."""
+    *before, redirections = setting.split(";")
+    script = ";".join([*before, f'exec "$@" {redirections}'])
+    command = ["sh", "-c", script, "sh", *program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 @attrs.define
 class Server:
     """A server process."""
@@ -44,10 +54,10 @@ class Server:
 
 
 @contextmanager
-def server(command: str, *arguments: str) -> Iterator[Server]:
+def server(command: str, *arguments: str, program: Sequence[str] = PYTOFU) -> Iterator[Server]:
     """Run `echo` or `serve-files` with --json until the end of the block."""
     with subprocess.Popen(
-        [*PYTOFU, command, "--json", *arguments], stdout=subprocess.PIPE
+        [*program, command, "--json", *arguments], stdout=subprocess.PIPE
     ) as process:
         try:
             assert process.stdout is not None

@@ -11,7 +11,7 @@ from pytofu import (
     UDSServerAddress,
     WrongAddress,
 )
-from pytofu.cli.addresses import AddressError, address_text, client_address, server_address
+from pytofu.values.address_text import AddressError, address_text, client_address, server_address
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,10 @@ from pytofu.cli.addresses import AddressError, address_text, client_address, ser
         ("tcp://[::1]", "::1", 7099),
         ("tcp|::1|80", "::1", 80),
         ("tcp|example.org|", "example.org", 7099),
+        ("127.0.0.1:80", "127.0.0.1", 80),
+        ("localhost:80", "localhost", 80),
+        ("[::1]:80", "::1", 80),
+        ("[fe80::1%eth0]:80", "fe80::1%eth0", 80),
     ],
 )
 def test_tcp(text: str, host: str, port: int) -> None:
@@ -39,7 +43,10 @@ def test_the_default_host_depends_on_the_side(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "path"),
-    [("uds|/run/s", "/run/s"), ("uds:///run/s", "/run/s"), ("uds://s", "s"), ("uds|s", "s")],
+    [
+        *(("uds|/run/s", "/run/s"), ("uds:///run/s", "/run/s"), ("uds://s", "s"), ("uds|s", "s")),
+        *(("/run/s", "/run/s"), ("./s", "./s"), ("../s", "../s"), ("/run/a b:1", "/run/a b:1")),
+    ],
 )
 def test_uds(text: str, path: str) -> None:
     assert client_address(text) == UDSClientAddress(path)
@@ -49,24 +56,42 @@ def test_uds(text: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "neither tcp://HOST:PORT nor uds://PATH"),
-        ("tcp", "neither tcp|HOST|PORT nor uds|PATH"),
-        ("tcp|host", "neither tcp|HOST|PORT nor uds|PATH"),
+        ("", "not an address: ''"),
+        ("tcp", "not an address: 'tcp'"),
+        ("7099", "not an address: '7099'"),
+        ("localhost", "not an address: 'localhost'"),
+        ("localhost:", "not an address: 'localhost:'"),
+        (":7099", "not an address: ':7099'"),
+        ("tcp:7099", "not an address: 'tcp:7099'"),
+        ("uds:/run/s", "not an address: 'uds:/run/s'"),
+        ("tcp:localhost:80", "an IPv6 address goes in brackets"),
+        ("::1:80", "an IPv6 address goes in brackets"),
+        ("tcp|host", "not an address: 'tcp|host'"),
         ("tcp|host|1|2", "neither tcp|HOST|PORT nor uds|PATH"),
-        ("http://host:1", "neither tcp://HOST:PORT nor uds://PATH"),
-        ("tcp://host:65536", "not a port"),
+        ("http://host:1", "not an address: 'http://host:1'"),
+        ("TCP://host:1", "the scheme is written in small letters, tcp: 'TCP://host:1'"),
+        ("Uds|/run/s", "the scheme is written in small letters, uds: 'Uds|/run/s'"),
+        *(
+            (f"{head}65536", "not a port: '65536'")
+            for head in ("tcp://host:", "host:", "tcp|host|")
+        ),
+        *((f"{head}+80", "not a port: '+80'") for head in ("tcp://host:", "host:", "tcp|host|")),
+        *((f"{head}-1", "not a port: '-1'") for head in ("tcp://host:", "host:", "tcp|host|")),
+        ("tcp://host:\u0663", "not a port"),
+        ("tcp://host: 80", "not a port: ' 80'"),
         ("tcp://host:x", "not a port"),
         ("tcp://host:1/", "not a port"),
-        ("tcp://a b:1", "not a host"),
-        ("tcp://::1:80", "an IPv6 address goes in brackets"),
+        *((head, "there is a blank in the host") for head in ("tcp://a b:1", "a :1", "tcp| a|1")),
         ("tcp://[::1", "an IPv6 address goes in brackets"),
-        ("tcp://host:1 ", "blanks at the end"),
+        *((f"{text} ", "there are blanks around") for text in ("tcp://host:1", "host:1", "/run/s")),
+        (" /run/s", "there are blanks around ' /run/s'"),
         ("uds://", "the path is missing"),
         ("uds|", "the path is missing"),
-        ("uds://a|b", "neither tcp|HOST|PORT nor uds|PATH"),
-        (f"uds://{'x' * 200}", "path longer than"),
+        *((f"{head}a|b", "neither tcp|HOST|PORT nor uds|PATH") for head in ("uds://", "/", "uds|")),
+        *((f"{head}{'x' * 200}", "path longer than") for head in ("uds://", "/", "uds|")),
         ("uds://a\0b", "an address cannot contain this"),
         ("uds://\udc80", "an address cannot contain this"),
+        ("/run/a\nb", "an address cannot contain this"),
     ],
 )
 def test_what_is_no_address_is_refused_with_a_reason(text: str, why: str) -> None:
@@ -74,6 +99,7 @@ def test_what_is_no_address_is_refused_with_a_reason(text: str, why: str) -> Non
         with pytest.raises(AddressError) as caught:
             read(text)
         assert why in str(caught.value)
+        assert "cannot contain this" in why or "an address is HOST:PORT, [" in str(caught.value)
 
 
 @given(st.text())

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 import pytofu.cli
 from pytofu.cli import decode, main
 from pytofu.cli.output import Output
-from pytofu.cli.running import InterruptedBySignalError, unless_interrupted
+from pytofu.cli.running import InterruptedBySignalError
 from tests.cli.programs import server
 
 pytestmark = pytest.mark.timeout(30)  # some start processes
@@ -56,8 +55,8 @@ def test_the_package_runs_with_the_arguments_of_the_process(
     [
         (["nothing"], 2, "pytofu: No such command 'nothing'."),
         (["ping"], 2, "pytofu: Missing argument 'ADDRESS'."),
-        (["ping", "x"], 2, "pytofu: Invalid value for 'ADDRESS': neither tcp://HOST:PORT nor"),
-        (["echo", "tcp://a", "x"], 2, "pytofu: Invalid value for 'ADDRESS...': neither"),
+        (["ping", "x"], 2, "pytofu: Invalid value for 'ADDRESS': not an address: 'x'; an"),
+        (["echo", "tcp://a", "x"], 2, "pytofu: Invalid value for 'ADDRESS...': not an"),
         (["ping", "tcp://127.0.0.1:1"], 1, "pytofu: cannot connect to tcp://127.0.0.1:1: nobody"),
         (["echo", "uds:///no/such/s"], 1, "pytofu: cannot listen on uds:///no/such/s: "),
         (["send", "uds://x", "--body", "a", "--file", os.devnull], 2, "pytofu: --body and --file"),
@@ -65,7 +64,11 @@ def test_the_package_runs_with_the_arguments_of_the_process(
         (["put", "/no/such", "uds://x"], 2, "pytofu: Invalid value for 'FILE': "),
         (["serve-files", "/no/such", "uds://x"], 2, "pytofu: Invalid value for 'DIR': "),
         (["decode", "xyz"], 1, "pytofu: neither a file nor bytes in hexadecimal: 'xyz'"),
-        (["decode", "/"], 1, "pytofu: [Errno 21] Is a directory: '/'"),
+        (["decode", "/"], 1, "pytofu: / is a directory"),
+        (["put", __file__, "uds://x", "--name", ""], 2, "pytofu: --name is empty"),
+        (["put", "a\nb", "uds://x"], 2, "pytofu: Invalid value for 'FILE': File 'a\\nb' does"),
+        (["decode", "x" * 5000], 1, "pytofu: neither a file nor bytes in hexadecimal: 'xxx"),
+        (["ping", "x", "--count", "9" * 5000], 2, "pytofu: Invalid value for '-c' / '--count': '9"),
         (["bench", "--seconds", "0"], 2, "pytofu: Invalid value for '--seconds': "),
     ],
 )
@@ -94,7 +97,7 @@ def test_commands_that_succeed(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert captured.out.startswith("file: 4 B in")
     assert captured.err.endswith("there is such a file already\n")
     assert main(["bench", "--seconds", "0.01"]) == 0
-    assert "round trips/s" in capsys.readouterr().out
+    assert "trips/s" in capsys.readouterr().out
 
 
 def test_servers_end_well_by_ctrl_c(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,21 +114,6 @@ def _interrupt_when(condition: Callable[[], bool]) -> None:
     while not condition():
         pass
     os.kill(os.getpid(), signal.SIGINT)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_an_interruption_before_the_end_is_a_failure(number: int) -> None:
-    async def work() -> None:
-        signal.raise_signal(number)
-        await trio.sleep_forever()
-
-    with pytest.raises(InterruptedBySignalError) as caught:
-        await unless_interrupted(work)
-    assert caught.value.exit_code == 128 + number
-
-
-async def test_no_interruption() -> None:
-    await unless_interrupted(trio.lowlevel.checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -145,14 +133,47 @@ def test_exit_codes(error: BaseException, code: int, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_nobody_reads_the_output(more: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    class Closed(io.StringIO):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BrokenPipeError(), ""),
+        (OSError(28, "No space left on device"), "standard output: No space left on device"),
+    ],
+)
+def test_output_that_fails(
+    more: list[str], error: OSError, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(io.StringIO):
         def write(self, text: str) -> int:
-            raise BrokenPipeError
+            raise error
 
-    with contextlib.redirect_stdout(Closed()):
+    with contextlib.redirect_stdout(Failing()):
         assert main(["decode", "00" * 16, *more]) == 1
-    assert capfd.readouterr().err == ""
+    assert capsys.readouterr().err == (f"pytofu: {reason}\n" if reason else "")
+
+
+def test_output_that_fails_at_last(capsys: pytest.CaptureFixture[str]) -> None:
+    class Failing(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    with contextlib.redirect_stdout(Failing()):
+        assert main(["decode", "00" * 16]) == 1
+    assert capsys.readouterr().err.endswith("No space left on device\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_PYTOFU_COMPLETE", f"{shell}_source")
+    assert main([]) == 0
+    assert f"_PYTOFU_COMPLETE={shell}_complete" in capsys.readouterr().out
+    monkeypatch.setenv("_PYTOFU_COMPLETE", f"{shell}_complete")
+    monkeypatch.setenv("COMP_WORDS", "pytofu serve-f")
+    monkeypatch.setenv("COMP_CWORD", "1" if shell != "fish" else "serve-f")
+    assert main([]) == 0
+    assert "serve-files" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])

@@ -1,13 +1,16 @@
 """`pytofu bench`."""
 
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from pytofu import Holder, Message, OpCode
-from pytofu.cli.bench import Load, bench, measure
+from pytofu.cli.bench import Load, bench, measure, socket_folder
 from pytofu.cli.conversation import dial
 from pytofu.cli.output import Output
+from pytofu.cli.running import CommandError
 from tests.cli.peers import POLITE, Printed, fails, peer
 from tests.cli.terminal import Paper, Terminal
 from tests.support import App
@@ -33,8 +36,17 @@ async def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     for file in (Paper(), Terminal()):
         await bench(LOADS[:1], 0.01, Output(file=file))
-        assert "round trips/s" in file.getvalue()
+        assert "trips/s" in file.getvalue()
         assert "UDS" in file.getvalue()
+
+
+async def test_the_table_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    file = Paper()
+    await bench((Load(60_000, 16),), 0.05, Output(file=file))
+    assert all(len(line) <= 50 for line in file.getvalue().splitlines())
+    assert "…" not in file.getvalue()
+    assert file.getvalue().count(" 60 kB ") == 2
 
 
 async def test_a_wrong_answer() -> None:
@@ -52,3 +64,35 @@ async def test_no_echo_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/true")
     with fails("the echo server does not start"):
         await bench(LOADS, 0.01, Printed().output)
+
+
+async def test_a_long_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket has a path of about a hundred bytes at most."""
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    printed = Printed()
+    await bench(LOADS[:1], 0.01, printed.output)
+    assert [record["transport"] for record in printed.records] == ["TCP", "UDS"]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a|b", "a\nb", "\udcff", "missing"])
+def test_a_folder_that_cannot_be_in_an_address(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name != "missing":
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    with socket_folder() as folder:
+        assert Path(folder).is_dir()
+    assert not Path(folder).exists()
+
+
+def test_no_folder_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 100)))
+    monkeypatch.setattr("pytofu.cli.bench._OTHER_PLACES", ())
+    with pytest.raises(CommandError, match="set TMPDIR"), socket_folder():
+        pytest.fail("there was one")

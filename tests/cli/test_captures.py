@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytofu.cli.captures import Stream, is_capture, read_capture
+from pytofu.cli.captures import Endpoint, Stream, is_capture, read_capture
 from tests.cli.packets import (
     ACK,
     CLIENT,
@@ -166,6 +166,27 @@ def test_ports_that_are_used_again_are_another_connection() -> None:
 def test_only_one_port() -> None:
     data = pcap([tcp(b"x"), tcp(b"y", target=("10.0.0.2", 80))])
     assert [stream.data for stream in read_capture(data, 80).streams] == [b"y"]
+
+
+def test_the_work_grows_with_the_packets_and_not_with_the_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many connections there are, a packet is compared with a few of them at most."""
+    compared = 0
+    equal = Endpoint.__eq__
+
+    def count(one: Endpoint, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(one, other)
+
+    monkeypatch.setattr(Endpoint, "__eq__", count)
+    clients = [("10.0.0.1", 10_000 + number) for number in range(1000)]
+    packets = [tcp(b"", 0, SYN, source=client) for client in clients]
+    packets += [tcp(b"x", 1 + at, source=client) for at in range(3) for client in clients]
+    capture = read_capture(pcap(packets))
+    assert [stream.data for stream in capture.streams] == [b"xxx"] * len(clients)
+    assert compared < 10 * len(packets)
 
 
 @pytest.mark.parametrize(

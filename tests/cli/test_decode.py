@@ -1,6 +1,6 @@
 """`pytofu decode`."""
 
-import io
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 
 from pytofu import OpCode
 from pytofu.cli.decode import decode, from_hex
-from pytofu.cli.output import Output
+from pytofu.cli.output import Output, harmless
 from pytofu.cli.running import CommandError
 from tests.cli.packets import ACK, CLIENT, SERVER, SYN, pcap, tcp
 from tests.cli.peers import Printed
@@ -41,6 +41,16 @@ def test_a_tree() -> None:
         "        003b  41 42 43 44 45 46 47 48 49 4a 4b 4c 4d 4e 4f 50  ABCDEFGHIJKLMNOP\n"
         "        and 10 more\n"
     )
+
+
+def test_a_narrow_terminal_gets_everything_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    lines = shown(
+        frame(OpCode.REQUEST, 7, text=b"a:" + b"word " * 20, body=bytes(16)).hex()
+    ).splitlines()
+    assert all(len(line) <= 50 for line in lines)
+    assert sum(line.count("word") for line in lines) == 20
+    assert sum(len(re.findall(r"\b00\b", line)) for line in lines) == 16
 
 
 def test_machines_get_everything() -> None:
@@ -114,7 +124,7 @@ def test_a_broken_capture_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
     path = tmp_path / "capture"
     path.write_bytes(pcap([tcp(REQUEST)]) + b"!")
     file = Paper()
-    with pytest.raises(CommandError, match="the pcap file ends at byte"):
+    with pytest.raises(CommandError, match=f"{path}: the pcap file ends at byte"):
         decode(str(path), Output(file=file), port=None, whole=False, body_bytes=0)
     assert "REQUEST at byte 0 (packet 1), 50 bytes" in file.getvalue()
 
@@ -126,12 +136,30 @@ def test_a_file(tmp_path: Path, as_text: bool) -> None:
     assert "REQUEST at byte 0, 50 bytes" in shown(str(path))
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(REQUEST)))
-    assert "standard input: 50 bytes" in shown("-")
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "raw").write_bytes(REQUEST)
+    with (tmp_path / "raw").open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert "standard input: 50 bytes" in shown("-")
     monkeypatch.setattr(sys, "stdin", Terminal())
     with pytest.raises(click.UsageError, match="pipe something in"):
         shown("-")
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(CommandError, match="standard input is closed"):
+        shown("-")
+
+
+@pytest.mark.parametrize("name", ["-x", "a\nb", "\udcff", " blank ", "x" * 100])
+def test_a_file_with_an_odd_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(REQUEST[:20])
+    monkeypatch.chdir(tmp_path)
+    file = Paper()
+    with pytest.raises(CommandError) as caught:
+        decode(name, Output(file=file), port=None, whole=False, body_bytes=0)
+    assert str(caught.value).startswith(f"{harmless(name)}: byte 20: the text headers should")
+    assert file.getvalue().startswith(harmless(name))
 
 
 @pytest.mark.parametrize("argument", ["no such file", "abc", "0x0"])

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu.cli.output import Output, duration_text, harmless, number_of, size_text
+from pytofu.cli.output import Output, duration_text, harmless, number_of, progress_bar, size_text
 from tests.cli.terminal import Terminal
 
 
@@ -83,3 +83,20 @@ def test_numbers() -> None:
         "1 file",
         "2,000 files",
     ]
+
+
+@pytest.mark.parametrize("columns", ["50", "80"])
+def test_a_bar_is_one_line(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "xterm")
+    file = Terminal()
+    output = Output(file=file)
+    for name in ("x", "x" * 100):
+        bar = progress_bar(output)
+        task = bar.add_task(name, total=3e9)
+        bar.update(task, completed=1e9)
+        output.print(bar)
+    first, second = file.getvalue().splitlines()
+    for line in (first, second):
+        assert "1.0/3.0 GB" in line
+    assert "…" in second

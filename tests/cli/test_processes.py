@@ -52,10 +52,30 @@ def test_put_and_serve_files(kind: Kind, tmp_path: Path) -> None:
         bad = run("put", str(file), files.address, "--name", "../file2")
     assert (good.returncode, good.stderr) == (0, b"")
     assert (bad.returncode, bad.stdout) == (1, b"")
-    assert bad.stderr.endswith(b": not a name of a file in the directory\n")
+    assert b": not a name of a file in the directory: " in bad.stderr
     assert (inbox / "file").read_bytes() == content
     assert sorted(os.listdir(tmp_path)) == ["file", "inbox"]
     assert files.output[-1] == {"event": "summary", "files": 1, "bytes": len(content)}
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    nobody = "tcp://127.0.0.1:1"
+    finished = run("put", str(tmp_path / "fifo"), nobody)
+    assert finished.returncode == 1
+    expected = f"pytofu: {tmp_path}/fifo is a named pipe, not a regular file\n"
+    assert finished.stderr.decode() == expected
+
+
+def test_a_server_that_is_started_later(tmp_path: Path) -> None:
+    command = [*PYTOFU, "ping", "--count", "1", "--wait", "20", f"uds://{tmp_path}/s"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as ping,
+        server("echo", listen_address("uds", tmp_path)),
+    ):
+        assert ping.stdout is not None
+        assert b"1 answered, 0 % lost" in ping.stdout.read()
+    assert ping.returncode == 0
 
 
 def test_decode(tmp_path: Path) -> None:

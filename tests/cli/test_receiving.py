@@ -1,5 +1,6 @@
 """Where received files go: into their directory, and nowhere else."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -47,8 +48,9 @@ def store(root: Path, name: str, content: bytes = b"content", *, overwrite: bool
         ("a", "a"),
         ("a b", "a b"),
         ("sub/a", "sub/a"),
-        ("./sub//a", "sub/a"),
         ("..a", "..a"),
+        *((name, name) for name in (" a", "a ", "\t", "-a", "a|b", "\x1b[2J", "\udcff", "x" * 255)),
+        ("pytofu-0123456789abcdef.part", "pytofu-0123456789abcdef.part"),
         ("ä\n", "ä\n"),
     ],
 )
@@ -62,11 +64,19 @@ def test_a_file_is_stored(root: Path, name: str, where: str) -> None:
     [
         *("", ".", "..", "/", "../a", "sub/../../outside/a", "sub/..", "sub/../a"),
         *("/etc/passwd", "//a", "a\0b", "\0", "../outside/secret"),
+        *("a/", "sub/", "sub//a", "./a", "sub/./a", "a/."),
     ],
 )
 def test_names_that_lead_elsewhere_are_refused(root: Path, name: str) -> None:
     with pytest.raises(RefusedError, match="not a name of a file in the directory"):
         Incoming(root, name, 1, overwrite=True)
+
+
+@pytest.mark.parametrize("folder", ["", "sub/"])
+def test_names_of_files_on_their_way_are_refused(root: Path, folder: str) -> None:
+    """Else the next server would take the file for left over."""
+    with pytest.raises(RefusedError, match="names are those of files on their way"):
+        Incoming(root, f"{folder}.pytofu-0123456789abcdef.part", 1, overwrite=True)
 
 
 def test_an_absolute_name_is_refused_even_for_a_file_in_the_directory(root: Path) -> None:
@@ -141,6 +151,41 @@ def test_what_appears_meanwhile_stays_too(root: Path) -> None:
     assert (root / "a").read_bytes() == b"first"
 
 
+def test_of_two_at_the_same_time_one_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether there is such a file is asked and answered in one step."""
+    incoming = Incoming(root, "a", 0, overwrite=False)
+    monkeypatch.setattr(Incoming, "_check_free", lambda _: (root / "a").write_bytes(b"first"))
+    incoming._check_free()
+    with pytest.raises(RefusedError, match="there is such a file already"):
+        incoming.store(hashlib.sha256(b"").hexdigest())
+    incoming.discard()
+    assert (root / "a").read_bytes() == b"first"
+
+
+def test_a_file_system_without_hard_links(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    store(root, "a", b"one")
+    assert (root / "a").read_bytes() == b"one"
+    incoming = Incoming(root, "b", 0, overwrite=False)
+    (root / "b").write_bytes(b"first")
+    with pytest.raises(RefusedError, match="there is such a file already"):
+        incoming.store(hashlib.sha256(b"").hexdigest())
+    incoming.discard()
+
+
+def test_a_link_that_fails(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(OSError, match="Input/output error"):
+        store(root, "a")
+    assert not (root / "a").exists()
+
+
 def test_a_directory_is_not_replaced(root: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         store(root, "sub", overwrite=True)
@@ -182,14 +227,14 @@ def test_another_size_is_refused(root: Path) -> None:
 
 
 def test_no_descriptor_is_left(root: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = os.listdir("/dev/fd")
     store(root, "sub/a")
     for name in ("sub/a", "missing/a", "x" * 300):
         with pytest.raises((RefusedError, OSError)):
             store(root, name)
     incoming = Incoming(root, "b", 4, overwrite=False)
     incoming.discard()
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(os.listdir("/dev/fd")) == len(before)
 
 
 @given(name=st.text(alphabet=st.sampled_from("./\0ab"), max_size=12))

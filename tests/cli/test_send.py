@@ -75,6 +75,9 @@ def test_headers_on_the_command_line() -> None:
     for text in ("=a", "a=", "a:b=c", "a=b\r\nc"):
         with pytest.raises(click.BadParameter, match="not a text header"):
             to_headers(context, parameter, [text])
+    for text in (" a=b", "a =b", "a= b", "a=b ", "a=\tb"):
+        with pytest.raises(click.BadParameter, match="blanks at the ends"):
+            to_headers(context, parameter, [text])
     with pytest.raises(click.BadParameter, match="not K=V: 'a'"):
         to_headers(context, parameter, ["a"])
 

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,24 +10,14 @@ import trio
 import trio.testing
 
 from pytofu import Holder, Message, OpCode, TCPServerAddress, UDSServerAddress
-from pytofu.cli import serving
-from pytofu.cli.addresses import ServerAddress
 from pytofu.cli.echo import Echo, _Channel, echo
 from pytofu.cli.output import Output
 from pytofu.cli.running import CommandError
 from pytofu.cli.serving import answer, serve
-from tests.cli.peers import Printed, fails, until_ctrl_c
+from pytofu.values.address_text import ServerAddress
+from tests.cli.peers import ANY_PORT, Printed, fails, greet, until_ctrl_c
 from tests.cli.terminal import Terminal
-from tests.support import App, RawPeer, client_address_of, frame, hello, open_app
-
-ANY_PORT = TCPServerAddress("127.0.0.1", 0)
-
-
-async def greet(app: App, address: ServerAddress) -> int:
-    """Connect to a server and exchange hellos; the channel's number."""
-    end = app.connect(client_address_of(address))
-    assert (await app.event()).opcode is OpCode.HELLO_RESPONSE
-    return end.number
+from tests.support import RawPeer, client_address_of, frame, hello, open_app, open_pair
 
 
 async def test_echo_on_several_addresses(tmp_path: Path) -> None:
@@ -36,7 +25,7 @@ async def test_echo_on_several_addresses(tmp_path: Path) -> None:
     wanted: Sequence[ServerAddress] = [ANY_PORT, UDSServerAddress(tmp_path / "s")]
     async with until_ctrl_c(partial(_echo, wanted, printed.output)) as bound, open_app() as app:
         for address in bound:
-            number = await greet(app, address)
+            number = await greet(app, client_address_of(address))
             app.post(OpCode.REQUEST, number, 50, headers=(("a", "b"),), body=b"question", more=True)
             event = await app.event()
             assert (event.opcode, event.message_id, event.more) == (OpCode.RESPONSE, 50, True)
@@ -69,7 +58,7 @@ async def test_for_people_there_is_a_line_for_every_channel() -> None:
     file = io.StringIO()
     run = partial(_echo, [ANY_PORT], Output(file=file))
     async with until_ctrl_c(run) as (address,), open_app() as app:
-        number = await greet(app, address)
+        number = await greet(app, client_address_of(address))
         app.post(OpCode.BYE_REQUEST, number)
         await app.events_until_closed(number)
     assert "listening on tcp://127.0.0.1:" in file.getvalue()
@@ -89,7 +78,7 @@ async def test_on_a_terminal_there_is_a_table(
     file = Terminal()
     run = partial(_echo, [ANY_PORT], Output(file=file))
     async with until_ctrl_c(run) as (address,), open_app() as app:
-        numbers = [await greet(app, address) for _ in range(22)]
+        numbers = [await greet(app, client_address_of(address)) for _ in range(22)]
         app.post(OpCode.REQUEST, numbers[0], body=b"x")
         await app.event()
         await file.until("22 open", "6 more", "channel", "messages/s", sign)
@@ -136,24 +125,30 @@ async def test_a_client_that_aborts_by_signal_on_the_wire() -> None:
     printed = Printed()
     async with until_ctrl_c(partial(_echo, [ANY_PORT], printed.output)) as (address,):
         raw = await RawPeer.connect(client_address_of(address))
-        with raw.sock:
+        with raw:
             await raw.send(hello() + frame(OpCode.BYE_SIGNAL))
             await printed.file.until('"closed"')
     assert printed.records[-2]["reason"] == "peer_disconnected"
 
 
-async def test_a_client_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may not hold up the others, and what it sent before does not fill the memory."""
-    monkeypatch.setattr(serving, "_PATIENCE", 0.1)
+async def test_a_client_that_does_not_read_delays_nobody(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """Time stands still: whoever waited for a time limit would wait for ever."""
     printed = Printed()
     async with until_ctrl_c(partial(_echo, [ANY_PORT], printed.output)) as (address,):
         raw = await RawPeer.connect(client_address_of(address), receive_buffer=4096)
-        requests = frame(OpCode.REQUEST, body=bytes(60_000)) * 1000
-        with raw.sock:
-            with suppress(OSError):  # whether all of it gets there is a matter of luck
-                await raw.send(hello() + requests)
-            await printed.file.until('"closed"')
-    assert printed.records[-2]["reason"] == "channel_closed"
+        with raw:
+            async with trio.open_nursery() as nursery:
+                flood = hello() + frame(OpCode.REQUEST, body=bytes(60_000)) * 300
+                nursery.start_soon(raw.send, flood)  # which is not read to its end either
+                await trio.testing.wait_all_tasks_blocked()
+                async with open_app() as app:
+                    number = await greet(app, client_address_of(address))
+                    app.post(OpCode.REQUEST, number, 50)
+                    assert (await app.event()).message_id == 50
+                nursery.cancel_scope.cancel()
+    assert printed.records[-1]["messages"] >= 1
 
 
 async def test_an_answer_to_a_client_that_is_gone() -> None:
@@ -162,18 +157,27 @@ async def test_an_answer_to_a_client_that_is_gone() -> None:
         await app.events_until_closed(number)
         for channel in (number, number % 60_000 + 1):
             holder: Holder[Message] = app.message(OpCode.RESPONSE, channel, 1)
-            await answer(app.chnls, holder)
+            answer(app.chnls, holder)
             assert not holder.is_empty()
 
 
+async def test_a_client_that_cannot_be_answered_is_given_up_alone(address: ServerAddress) -> None:
+    async with open_pair(address) as pair:
+        app, number = pair.server.app, pair.server.number
+        holder = app.message(OpCode.RESPONSE, number, 1)
+        holder.unwrap().message_id = 0  # which no answer has
+        answer(app.chnls, holder)
+        assert (await app.events_until_closed(number))[0].opcode is OpCode.BYE_SIGNAL
+
+
 async def test_a_returned_message_cannot_pass_for_the_end_of_a_channel() -> None:
-    """Its `~reason` is the client's, and may be anything."""
+    """The `~reason` that a client makes up is taken off before anybody reads it."""
     printed = Printed()
     async with until_ctrl_c(partial(_echo, [ANY_PORT], printed.output)) as (address,):
         raw = await RawPeer.connect(client_address_of(address), receive_buffer=4096)
-        with raw.sock:
+        with raw:
             signal = frame(OpCode.SIGNAL, text=b"~reason:no such status", body=bytes(60_000))
             await raw.send(hello() + signal * 90)
             await trio.testing.wait_all_tasks_blocked()
         await printed.file.until('"closed"')
-    assert printed.records[-2]["reason"] == "unknown_error"
+    assert printed.records[-2]["reason"] == "communication_failed"

@@ -1,27 +1,27 @@
 """`pytofu put` and `pytofu serve-files`, with each other and with peers that misbehave."""
 
+import errno
 import hashlib
+import io
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pytofu import OpCode, TCPServerAddress
-from pytofu.cli.addresses import ClientAddress, ServerAddress
-from pytofu.cli.output import Output
-from pytofu.cli.put import put
-from pytofu.cli.serve_files import serve_files
-from tests.cli.peers import POLITE, Printed, fails, peer, respond, until_ctrl_c
+from pytofu import OpCode, TextHeaders
+from pytofu.cli.output import Output, harmless
+from pytofu.cli.put import Upload, put
+from pytofu.cli.transfer import name_from_header, name_to_header
+from tests.cli.peers import POLITE, Printed, fails, file_server, greet, peer, respond
 from tests.cli.terminal import Paper, Terminal
-from tests.support import App, Headers, client_address_of, open_app
+from tests.support import Headers, open_app
 
 CONTENT = bytes(range(256)) * 1000
-ANY_PORT = TCPServerAddress("127.0.0.1", 0)
 
 
 @pytest.fixture
@@ -38,23 +38,9 @@ def inbox(tmp_path: Path) -> Path:
     return path
 
 
-@asynccontextmanager
-async def serving(
-    inbox: Path, output: Output, *, overwrite: bool = False
-) -> AsyncIterator[ClientAddress]:
-    """`serve-files`, until Ctrl-C."""
-
-    async def command(task_status: trio.TaskStatus[Sequence[ServerAddress]]) -> None:
-        run = partial(serve_files, overwrite=overwrite, task_status=task_status)
-        await run(inbox, [ANY_PORT], output)
-
-    async with until_ctrl_c(command) as (bound,):
-        yield client_address_of(bound)
-
-
 async def test_a_file_arrives(file: Path, inbox: Path) -> None:
     printed, log = Printed(), Printed()
-    async with serving(inbox, log.output) as address:
+    async with file_server(inbox, log.output) as address:
         await put(file, address, "copy", printed.output)
     assert (inbox / "copy").read_bytes() == CONTENT
     assert os.listdir(inbox) == ["copy"]
@@ -68,7 +54,7 @@ async def test_a_file_arrives(file: Path, inbox: Path) -> None:
 
 async def test_an_empty_file_arrives(file: Path, inbox: Path) -> None:
     os.truncate(file, 0)
-    async with serving(inbox, Printed().output) as address:
+    async with file_server(inbox, Printed().output) as address:
         await put(file, address, "copy", Printed().output)
     assert (inbox / "copy").read_bytes() == b""
 
@@ -78,7 +64,7 @@ async def test_bars_on_a_terminal(file: Path, inbox: Path, monkeypatch: pytest.M
     monkeypatch.setattr("pytofu.cli.output._REFRESH", 0.01)
     os.truncate(file, 5_000_000)
     screen, log = Terminal(), Terminal()
-    async with serving(inbox, Output(file=log)) as address:
+    async with file_server(inbox, Output(file=log)) as address:
         await put(file, address, "copy", Output(file=screen))
     assert "━" in screen.getvalue()
     assert "/5.0 MB" in screen.getvalue()
@@ -90,7 +76,7 @@ async def test_bars_on_a_terminal(file: Path, inbox: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "sub/../../x", "missing/x", "a" * 300])
 async def test_a_name_that_leads_elsewhere_is_refused(file: Path, inbox: Path, name: str) -> None:
     log = Paper()
-    async with serving(inbox, Output(file=log)) as address:
+    async with file_server(inbox, Output(file=log)) as address:
         with fails(r"not a name|no such directory|name too long"):
             await put(file, address, name, Printed().output)
     assert f"refused {name}: " in log.getvalue()
@@ -99,29 +85,110 @@ async def test_a_name_that_leads_elsewhere_is_refused(file: Path, inbox: Path, n
 
 async def test_what_is_there_stays(file: Path, inbox: Path) -> None:
     (inbox / "file").write_bytes(b"old")
-    async with serving(inbox, Printed().output) as address:
+    async with file_server(inbox, Printed().output) as address:
         with fails("there is such a file already"):
             await put(file, address, "file", Printed().output)
     assert (inbox / "file").read_bytes() == b"old"
-    async with serving(inbox, Printed().output, overwrite=True) as address:
+    async with file_server(inbox, Printed().output, overwrite=True) as address:
         await put(file, address, "file", Printed().output)
     assert (inbox / "file").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\0b", ""])
+@pytest.mark.parametrize("name", ["", "x" * 66_000])
 async def test_a_name_that_cannot_be_sent(file: Path, name: str) -> None:
     async with peer() as address:
         with fails("this name cannot be sent"):
             await put(file, address, name, Printed().output)
 
 
-async def test_what_is_no_file(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    writer = os.open(tmp_path / "fifo", os.O_RDWR)
-    async with peer() as address:
-        with fails("not a regular file"):
-            await put(tmp_path / "fifo", address, "x", Printed().output)
-    os.close(writer)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "plain",
+            " leading",
+            "trailing ",
+            "\t",
+            "a\nb",
+            "\r\n",
+            "\x1b[2J",
+            "\udcff\udc80",
+            "-dash",
+        ),
+        *("..dots", "%41", "%", "grün", "a:b|c", "x" * 255, "~", "*", "\u202e", "\N{BOM}"),
+    ],
+)
+async def test_odd_names_are_kept(inbox: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(CONTENT)
+    log = Paper()
+    async with file_server(inbox, Output(file=log)) as address:
+        await put(tmp_path / name, address, name, Printed().output)
+    assert os.listdir(inbox) == [name]
+    assert f"stored {harmless(name)}: " in log.getvalue()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/", "./a", "a//b", "/a", "a\0b"])
+async def test_names_that_cannot_be_kept_are_refused(file: Path, inbox: Path, name: str) -> None:
+    async with file_server(inbox, Printed().output) as address:
+        with fails("not a name of a file in the directory|this name cannot be sent"):
+            await put(file, address, name, Printed().output)
+    assert os.listdir(inbox) == []
+
+
+@given(st.binary(min_size=1))
+def test_every_name_survives_the_header(name: bytes) -> None:
+    headers = TextHeaders()
+    headers.append("file", name_to_header(os.fsdecode(name)))
+    value = TextHeaders.from_bytes(headers.to_bytes()).get("file")
+    assert value is not None
+    assert os.fsencode(name_from_header(value)) == name
+
+
+def test_a_name_that_is_not_encoded() -> None:
+    """It may have lost something on the way."""
+    with pytest.raises(ValueError, match="not percent-encoded"):
+        name_from_header("gr\N{REPLACEMENT CHARACTER}n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: os.truncate(path, 5),
+        lambda path: os.truncate(path, 0),
+        lambda path: os.truncate(path, len(CONTENT) + 1),
+        lambda path: os.truncate(path, 10 * len(CONTENT)),
+        lambda path: os.utime(path, (0, 0)),
+    ],
+)
+async def test_a_file_that_changes_while_it_is_sent(
+    file: Path, inbox: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Upload.run
+
+    async def change_and_run(upload: Upload) -> str:
+        change(file)
+        return await run(upload)
+
+    monkeypatch.setattr(Upload, "run", change_and_run)
+    async with file_server(inbox, Printed().output) as address:
+        with fails(f"{file} has changed while it was being sent"):
+            await put(file, address, "x", Printed().output)
+    assert os.listdir(inbox) == []
+
+
+async def test_a_file_that_cannot_be_read_to_its_end(
+    file: Path, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("pytofu.cli.put.open_regular", Broken)
+    named = pytest.RaisesExc(OSError, check=lambda error: error.filename == str(file))
+    async with file_server(inbox, Printed().output) as address:
+        with pytest.RaisesGroup(named, flatten_subgroups=True):
+            await put(file, address, "x", Printed().output)
+    assert os.listdir(inbox) == []
 
 
 async def test_a_server_that_is_no_file_server(file: Path) -> None:
@@ -133,12 +200,6 @@ async def test_a_server_that_is_no_file_server(file: Path) -> None:
 # ---------------------------------------------------------------------- misbehaving clients
 
 
-async def greet(app: App, address: ClientAddress) -> int:
-    end = app.connect(address)
-    assert (await app.event()).opcode is OpCode.HELLO_RESPONSE
-    return end.number
-
-
 async def test_parts_that_do_not_fit_together(inbox: Path) -> None:
     """Refused once, with the reason; what else belongs to the file is dropped."""
     log = Printed()
@@ -146,6 +207,7 @@ async def test_parts_that_do_not_fit_together(inbox: Path) -> None:
     sha256 = (("sha256", hashlib.sha256(b"ab").hexdigest()),)
     conversations: list[tuple[list[tuple[Headers, bytes, bool]], str]] = [
         ([((), b"ab", False)], "not a file: the first message has to name it"),
+        ([((("file", "grün"), ("size", "1")), b"", True)], "the name is not percent-encoded"),
         ([((("file", "x"),), b"", True), ((), b"", False)], "how many bytes"),
         ([((("file", "x"), ("size", "-1")), b"", True)], "how many bytes"),
         ([((("file", "x"), ("size", "9" * 30)), b"", True)], "how many bytes"),
@@ -153,7 +215,7 @@ async def test_parts_that_do_not_fit_together(inbox: Path) -> None:
         ([(begin, b"", True), (sha256, b"a", False)], "2 bytes were announced, 1 came"),
         ([(begin, b"ab", True), ((), b"", False)], "another one there"),
     ]
-    async with serving(inbox, log.output) as address, open_app() as app:
+    async with file_server(inbox, log.output) as address, open_app() as app:
         number = await greet(app, address)
         for index, (parts, why) in enumerate(conversations):
             for headers, body, more in parts:
@@ -176,7 +238,7 @@ async def test_parts_that_do_not_fit_together(inbox: Path) -> None:
 async def test_incomplete_files_are_removed(inbox: Path) -> None:
     log = Printed()
     begin = (("file", "x"), ("size", "2"))
-    async with open_app() as other, serving(inbox, log.output) as address:
+    async with open_app() as other, file_server(inbox, log.output) as address:
         async with open_app() as app:
             number = await greet(app, address)
             # The second file ends the first one, and the channel's end the second.
@@ -184,6 +246,7 @@ async def test_incomplete_files_are_removed(inbox: Path) -> None:
             app.post(OpCode.REQUEST, number, 101, headers=begin, more=True)
             app.post(OpCode.BYE_REQUEST, number)
             await app.events_until_closed(number)
+            await log.file.until("the peer said bye")
         number = await greet(other, address)
         other.post(OpCode.REQUEST, number, 100, headers=begin, more=True)
         with trio.fail_after(5):
@@ -204,7 +267,7 @@ async def test_a_disk_that_is_full(
     def write(fd: int, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    async with serving(inbox, Printed().output) as address:
+    async with file_server(inbox, Printed().output) as address:
         with monkeypatch.context() as patched:
             patched.setattr("pytofu.cli.receiving.os.write", write)
             with fails("No space left on device"):

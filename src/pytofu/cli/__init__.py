@@ -1,11 +1,13 @@
 """The command line, `pytofu` (needs the extra `cli`: click and rich).
 
-One module for each command; `addresses`, `conversation`, `serving`, `transfer`, `output` and
-`running` are what they share. Nothing in the library imports from here.
+One module for each command; the others are what they share. Nothing in the library imports from
+here.
 """
 
 import sys
 from collections.abc import Sequence
+
+from pytofu.cli.streams import complain, provide
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,14 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     extra is not installed, 128 and the signal's number after an interruption. The reason goes to
     stderr, in one line.
     """
+    provide()
     try:
         from pytofu.cli.app import run
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
-        print(
-            f"pytofu: the command line needs {error.name}: pip install 'pytofu[cli]'",
-            file=sys.stderr,
-        )
+        complain(f"pytofu: the command line needs {error.name}: pip install 'pytofu[cli]'")
         return 2
     return run(sys.argv[1:] if arguments is None else arguments)

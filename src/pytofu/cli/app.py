@@ -1,6 +1,5 @@
 """The commands together, and how the process ends."""
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final, cast
@@ -8,18 +7,19 @@ from typing import Final, cast
 import click
 
 from pytofu import AmpeException
-from pytofu.cli import bench, decode, echo, ping, put, send, serve_files
-from pytofu.cli.running import CommandError, InterruptedBySignalError
+from pytofu.cli import bench, decode, echo, ping, put, send, serve_files, streams
+from pytofu.cli.output import harmless
+from pytofu.cli.running import CommandError, InterruptedBySignalError, reason_of
 
 _FAILED: Final = 1
+_WRONG_USAGE: Final = 2
 _INTERRUPTED: Final = 130
-_STDOUT: Final = 1
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="ADDRESS is tcp://HOST:PORT or uds://PATH, or in quotes 'tcp|HOST|PORT' or 'uds|PATH'."
-    " `pytofu COMMAND --help` shows an example of each command.",
+    epilog="ADDRESS is HOST:PORT, [IPV6]:PORT, /PATH, tcp://HOST:PORT or uds://PATH, or, in quotes,"
+    " 'tcp|HOST|PORT' or 'uds|PATH'. `pytofu COMMAND --help` shows an example of each command.",
 )
 @click.version_option(package_name="pytofu", message="%(prog)s %(version)s")
 def group() -> None:
@@ -39,30 +39,39 @@ def run(arguments: Sequence[str]) -> int:
     reasons: list[str] = []
     try:
         code = group.main(list(arguments), prog_name="pytofu", standalone_mode=False) or 0
+    except* SystemExit as errors:  # click's own: the scripts for completion, and EPIPE
+        code = int(_first(errors).code or 0)
     except* click.exceptions.NoArgsIsHelpError as errors:
-        code = 2
-        reasons += [_first(errors).format_message()]
+        code = _WRONG_USAGE
+        streams.write_error(_first(errors).format_message())
     except* click.ClickException as errors:
         error = _first(errors)
         code = error.exit_code
-        reasons += [f"pytofu: {error.format_message()}"]
+        reasons += [error.format_message()]
     except* (CommandError, AmpeException) as errors:
         code = _FAILED
-        reasons += [f"pytofu: {_first(errors)}"]
+        reasons += [str(_first(errors))]
     except* InterruptedBySignalError as errors:
         code = _first(errors).exit_code
     except* (KeyboardInterrupt, click.Abort):
         code = _INTERRUPTED
-    except* BrokenPipeError:
-        # Nobody reads the output any more. What is still buffered must not fail at the exit.
-        code = _FAILED
-        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
     except* OSError as errors:
         code = _FAILED
-        reasons += [f"pytofu: {_first(errors)}"]
-    if reasons:
-        print(reasons[0], file=sys.stderr)
+        reasons += _reasons(_first(errors))
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        streams.abandon(sys.stdout)
+        code = code or _FAILED
+        reasons += _reasons(error)
+    for reason in reasons[:1]:
+        streams.complain(f"pytofu: {harmless(reason)}")
     return code
+
+
+def _reasons(error: OSError) -> list[str]:
+    # Somebody who has stopped to read needs no reason.
+    return [] if isinstance(error, BrokenPipeError) else [reason_of(error)]
 
 
 def _first[E: BaseException](errors: BaseExceptionGroup[E]) -> E:

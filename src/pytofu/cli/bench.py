@@ -5,8 +5,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Final
 
@@ -17,11 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pytofu import Holder, OpCode, borrowed_message
-from pytofu.cli.addresses import client_address
 from pytofu.cli.conversation import Conversation, dial
-from pytofu.cli.output import Output, duration_text, example, json_option, size_text
+from pytofu.cli.options import Seconds, example, json_option
+from pytofu.cli.output import Output, duration_text, size_text
 from pytofu.cli.running import CommandError, unless_interrupted
 from pytofu.cli.timing import RoundTrips
+from pytofu.values.address_text import AddressError, client_address
 
 
 @attrs.frozen
@@ -33,6 +34,9 @@ class Load:
 
 
 LOADS: Final = (Load(64, 1), Load(64, 64), Load(60_000, 1), Load(60_000, 16))
+
+_WIDE: Final = 60  # columns
+_OTHER_PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 @attrs.frozen
@@ -128,17 +132,45 @@ async def echo_process(address: str) -> AsyncGenerator[str]:
         nursery.cancel_scope.cancel()
 
 
+@contextmanager
+def socket_folder() -> Generator[str]:
+    """A folder of our own, by a path that leaves room for the name of a socket.
+
+    The usual place for temporary files may have a path that is too long, or cannot be in an
+    address. Raises `CommandError` where no other will do.
+    """
+    for place in (tempfile.gettempdir(), *_OTHER_PLACES):
+        # As long as the name of the folder will be.
+        try:
+            client_address(f"uds://{place}/{tempfile.gettempprefix()}12345678/echo")
+            folder = tempfile.TemporaryDirectory(dir=place)
+        except (AddressError, OSError):
+            continue
+        with folder as name:
+            yield name
+        return
+    raise CommandError("no folder for temporary files has a path for a socket: set TMPDIR")
+
+
+def _table(width: int) -> Table:
+    """Fits fifty columns, and has more air where there is room."""
+    title = "pytofu, client and echo server in two processes"
+    padding = (0, 3 if width >= _WIDE else 1, 0, 0)
+    table = Table(title=title, title_justify="left", box=None, padding=padding)
+    table.add_column("over", no_wrap=True)
+    for name in ("body", "out", "round\ntrips/s", "each way", "p50", "p99"):
+        table.add_column(name, justify="right", vertical="bottom", no_wrap=True)
+    return table
+
+
 async def bench(loads: Iterable[Load], seconds: float, output: Output) -> None:
     """Measure each load over TCP and over a Unix socket, and print a table.
 
     Raises `CommandError` when an answer is wrong or missing.
     """
-    table = Table(title="pytofu, client and echo server in two processes", title_justify="left")
-    table.add_column("transport", no_wrap=True)
-    for name in ("body", "outstanding", "round trips/s", "each way", "p50", "p99"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table(output.console.width)
     now = Text("starting the echo server")
-    with tempfile.TemporaryDirectory() as folder:
+    with socket_folder() as folder:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(output.show, lambda: now)
             for transport, address in (
@@ -154,13 +186,13 @@ async def bench(loads: Iterable[Load], seconds: float, output: Output) -> None:
                             output.record(figures.record(), "")
             nursery.cancel_scope.cancel()
     if not output.as_json:
-        output.console.print(table)
+        output.print(table)
 
 
 @click.command("bench", epilog=example("pytofu bench --seconds 3"))
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.01, 3600),
+    type=Seconds(0.01, 3600),
     metavar="SECONDS",
     default=1.0,
     show_default=True,

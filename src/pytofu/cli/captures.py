@@ -44,6 +44,10 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+type _Way = tuple[Endpoint, Endpoint]
+"""A direction: who sent, and to whom."""
+
+
 @attrs.frozen
 class _Segment:
     """What one packet says about one direction of a connection."""
@@ -119,11 +123,12 @@ class Capture:
 def read_capture(data: bytes, port: int | None = None) -> Capture:
     """The streams of a capture; with a port, only those of connections from or to it."""
     streams: list[Stream] = []
+    newest: dict[_Way, Stream] = {}
     problem: str | None = None
     try:
         for segment in _segments(data):
             if port in {None, segment.source.port, segment.target.port}:
-                _sort_in(streams, segment)
+                _sort_in(streams, newest, segment)
     except CaptureError as error:
         problem = str(error)
     for stream in streams:
@@ -139,16 +144,15 @@ def _segments(data: bytes) -> Iterator[_Segment]:
             yield segment
 
 
-def _sort_in(streams: list[Stream], segment: _Segment) -> None:
+def _sort_in(streams: list[Stream], newest: dict[_Way, Stream], segment: _Segment) -> None:
     """Add the segment to the newest stream of its direction, or to a new one."""
     way = segment.source, segment.target
     syn = bool(segment.flags & _SYN)
     base = (segment.sequence + syn) % 2**32
-    found = (stream for stream in reversed(streams) if (stream.source, stream.target) == way)
-    stream = next(found, None)
+    stream = newest.get(way)
     if stream is None or (syn and stream.base != base):  # the ports are being used again
         connecting = syn and not segment.flags & _ACK
-        stream = Stream(*way, from_start=syn, connecting=connecting, base=base)
+        stream = newest[way] = Stream(*way, from_start=syn, connecting=connecting, base=base)
         streams.append(stream)
     if segment.data:
         stream.add(segment.packet, base, segment.data)

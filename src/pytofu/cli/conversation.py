@@ -20,15 +20,21 @@ from pytofu import (
     borrowed_message,
     open_ampe,
 )
-from pytofu.cli.addresses import ClientAddress, address_text
 from pytofu.cli.running import CommandError, in_words
+from pytofu.values.address_text import ClientAddress, address_text
 
 _HELLO_TIMEOUT: Final = 15.0  # seconds; connecting alone may take ten
 _BYE_TIMEOUT: Final = 2.0
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
 
 
 class ConversationEndedError(CommandError):
     """The channel closed before this side said bye."""
+
+
+class NotReachedError(CommandError):
+    """The engine could not connect."""
 
 
 @attrs.frozen
@@ -145,7 +151,7 @@ class Conversation:
     def _check(self, message: Message) -> None:
         """Raise if the engine says that the channel did not open, or that it has closed."""
         if message.opcode.type is MessageType.HELLO:
-            raise CommandError(f"cannot connect to {self.where}: {in_words(message.status)}")
+            raise NotReachedError(f"cannot connect to {self.where}: {in_words(message.status)}")
         # What could not be sent comes back too, and is of no interest behind this.
         if message.opcode is OpCode.SIGNAL and message.message_id == self._hello_id:
             reason = AmpeStatus[message.text_headers.get("~reason") or ""]
@@ -158,9 +164,9 @@ class Conversation:
             if received.message_id == message_id:
                 return received
 
-    async def hello(self) -> None:
-        """Wait until the server has answered the HelloRequest."""
-        with trio.move_on_after(_HELLO_TIMEOUT) as scope:
+    async def hello(self, patience: float) -> None:
+        """Wait so many seconds at most until the server has answered the HelloRequest."""
+        with trio.move_on_after(patience) as scope:
             answer = await self.receive()
             if answer.opcode is not OpCode.HELLO_RESPONSE:
                 raise CommandError(f"{self.where} refused the channel: {answer.opcode.name}")
@@ -176,14 +182,37 @@ class Conversation:
 
 
 @asynccontextmanager
-async def dial(address: ClientAddress) -> AsyncGenerator[Conversation]:
+async def dial(address: ClientAddress, wait: float = 0.0) -> AsyncGenerator[Conversation]:
     """A conversation for the length of an `async with` block: hello before it, bye after it.
 
-    Raises `CommandError` when there is nobody to talk to. A block that fails or is cancelled
-    ends with a reset, not with a bye.
+    Raises `CommandError` when there is nobody to talk to, and nobody came within `wait` seconds.
+    A block that fails or is cancelled ends with a reset, not with a bye.
     """
     async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
-        conversation = Conversation(ampe, chnls, address)
-        await conversation.hello()
+        conversation = await _reach(ampe, chnls, address, wait)
         yield conversation
         await conversation.bye()
+
+
+async def _reach(
+    ampe: Ampe, chnls: ChannelGroup, address: ClientAddress, wait: float
+) -> Conversation:
+    """Try to connect, again and again while there is time.
+
+    What a server that is just starting may look like: nothing there, a connection that is closed
+    at once (by what stands before it), one that is accepted and answered much later.
+    """
+    deadline = trio.current_time() + wait
+    pause = _FIRST_PAUSE
+    while True:
+        conversation = Conversation(ampe, chnls, address)
+        try:
+            await conversation.hello(max(_HELLO_TIMEOUT, deadline - trio.current_time()))
+        except (NotReachedError, ConversationEndedError):
+            left = deadline - trio.current_time()
+            if left <= 0:
+                raise
+            await trio.sleep(min(pause, left))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            return conversation

@@ -4,7 +4,6 @@ import base64
 import os
 import re
 import sys
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -22,11 +21,15 @@ from pytofu.cli.frames import (
     hex_dump,
     read_frames,
 )
-from pytofu.cli.output import Output, example, harmless, json_option, number_of
+from pytofu.cli.inputs import read_input
+from pytofu.cli.options import example, json_option
+from pytofu.cli.output import Output, harmless, number_of
 from pytofu.cli.running import CommandError
 from pytofu.values.header import MORE_BIT
 
 _HEX: Final = re.compile(rb"(?:0[xX])?[0-9a-fA-F\s:]*")
+_MOST: Final = 256 * 1024 * 1024
+"""Bytes read from what may have no end."""
 _CONTEXT: Final = 48  # bytes shown of a broken frame
 
 
@@ -57,17 +60,17 @@ def from_hex(text: bytes) -> bytes | None:
 def _input(argument: str) -> tuple[str, bytes]:
     """What to decode: a name for it, and its bytes. Raises `CommandError`, `OSError`."""
     if argument == "-":
-        if sys.stdin.isatty():
+        if sys.stdin is not None and sys.stdin.isatty():
             raise click.UsageError("name a FILE, give bytes in HEX, or pipe something in")
-        name, data = "standard input", sys.stdin.buffer.read()
+        name, data = "standard input", read_input(argument, _MOST)
     elif os.path.exists(argument):
-        name, data = harmless(argument), Path(argument).read_bytes()
+        name, data = argument, read_input(argument, _MOST)
     else:
         name, data = "bytes", argument.encode(errors="replace")
         if from_hex(data) is None:
             raise CommandError(f"neither a file nor bytes in hexadecimal: {argument!r:.80}")
     found = from_hex(data)
-    return name, data if found is None else found
+    return harmless(name), data if found is None else found
 
 
 def _sources(name: str, data: bytes, port: int | None, whole: bool) -> tuple[list[_Source], str]:
@@ -84,7 +87,7 @@ def _sources(name: str, data: bytes, port: int | None, whole: bool) -> tuple[lis
         if stream.from_start:
             side = Side.CONNECTING if stream.connecting else Side.ACCEPTING
         sources.append(_Source(f"{stream.source} to {stream.target}", stream.data, side, stream))
-    return sources, capture.problem or ""
+    return sources, f"{name}: {capture.problem}" if capture.problem else ""
 
 
 def decode(
@@ -123,7 +126,7 @@ def _print(source: _Source, frames: list[Frame | Break], output: Output, body_by
     if source.stream is not None and source.stream.missing:
         missing = source.stream.missing
         tree.add(Text(f"{missing:,} bytes are missing here in the capture", "yellow"))
-    output.console.print(tree)
+    output.print(tree)
 
 
 def _add_frame(tree: Tree, frame: Frame, source: _Source, body_bytes: int) -> None:

@@ -11,18 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pytofu import AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe, parse_address
-from pytofu.cli.addresses import ServerAddress, address_text, to_server_addresses
-from pytofu.cli.output import (
-    Output,
-    duration_text,
-    example,
-    harmless,
-    json_option,
-    number_of,
-    size_text,
-)
+from pytofu.cli.addresses import to_server_addresses
+from pytofu.cli.options import example, json_option
+from pytofu.cli.output import Output, duration_text, harmless, number_of, size_text
 from pytofu.cli.running import in_words, until_interrupted
 from pytofu.cli.serving import answer, serve
+from pytofu.values.address_text import ServerAddress, address_text
 
 _TABLE_LINES: Final = 9
 """Of the live table, apart from the rows of channels."""
@@ -98,7 +92,7 @@ class Echo:
                 f"channel {channel} opened, by a client of {text}",
             )
 
-    async def received(self, holder: Holder[Message]) -> None:
+    def received(self, holder: Holder[Message]) -> None:
         """Count it, and send it back."""
         message = holder.unwrap()
         size = len(message.payload)
@@ -109,7 +103,7 @@ class Echo:
             message.opcode = OpCode.RESPONSE
         elif message.opcode is OpCode.RESPONSE:
             return  # nobody asked
-        await answer(self._chnls, holder)
+        answer(self._chnls, holder)
 
     def closed(self, channel: int, reason: AmpeStatus) -> None:
         """Say what the channel has carried, unless the table shows it."""

@@ -148,7 +148,9 @@ def _why(error: AmpeError, proto: int, state: State) -> str:
 _NOT_NOW: Final = {
     State.HELLO_AWAITED: "where the first message has to be a HELLO_REQUEST",
     State.HELLO_SENT: "where the first message has to answer the HELLO_REQUEST",
+    State.HELLO_RECEIVED: "which is not allowed behind a HELLO_REQUEST",
     State.OPEN: "which is not allowed in the middle of a channel",
+    State.HELLO_THEN_BYE_RECEIVED: "which is not allowed behind a BYE_REQUEST",
     State.BYE_RECEIVED: "which is not allowed behind a BYE_REQUEST",
     State.CLOSED: "behind the end of the channel",
 }

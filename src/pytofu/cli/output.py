@@ -10,13 +10,19 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final, TextIO
 
-import click
 import rich.progress
 import trio
 from rich.console import Console, RenderableType
-from rich.live import Live
+from rich.table import Column
 
+from pytofu.cli.display import Display
+from pytofu.cli.running import naming
+from pytofu.cli.streams import at_blanks
+
+_NAME: Final = "standard output"
 _REFRESH: Final = 0.25  # seconds
+_SHORT_NAME: Final = 10  # columns, of a file on its way
+_BAR_AND_FIGURES: Final = 45
 _WIDE: Final = 160  # columns where nobody says how many there are
 
 
@@ -42,12 +48,23 @@ class Output:
         )
         self.live: bool = terminal and not self.console.is_dumb_terminal and not as_json
 
-    def record(self, record: Mapping[str, object], text: RenderableType) -> None:
-        """Print the record as JSON, or the text."""
-        if self.as_json:
-            print(json.dumps(record), file=self.file, flush=True)
-        else:
-            self.console.print(text, soft_wrap=True)
+    def record(self, record: Mapping[str, object], text: str, *, verbatim: bool = False) -> None:
+        """Print the record as JSON, or the text.
+
+        On a terminal the text's long lines break at blanks, unless it is `verbatim`.
+        """
+        with naming(_NAME):
+            if self.as_json:
+                print(json.dumps(record), file=self.file, flush=True)
+            else:
+                # Lines stay lines, however long they are.
+                shown = text if verbatim else at_blanks(text, self.file)
+                self.console.print(shown, soft_wrap=True)
+
+    def print(self, drawn: RenderableType) -> None:
+        """Print a tree or a table, for people; it adapts to the width."""
+        with naming(_NAME):
+            self.console.print(drawn)
 
     async def show(self, draw: Callable[[], RenderableType]) -> None:
         """Keep a display up to date until cancelled; without a terminal, do nothing.
@@ -56,23 +73,10 @@ class Output:
         """
         if not self.live:
             return
-        with Live(draw(), console=self.console, auto_refresh=False, transient=True) as live:
+        with naming(_NAME), Display(self.console) as display:
             while True:
-                live.update(draw(), refresh=True)
+                display.update(draw())
                 await trio.sleep(_REFRESH)
-
-
-def json_option[F: Callable[..., object]](command: F) -> F:
-    """The option --json, which every command has."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(
-        command
-    )
-
-
-def example(text: str) -> str:
-    """Lines for the end of --help, kept as they are."""
-    lines = "\n".join(f"  {line}" for line in text.splitlines())
-    return f"\b\nExample:\n{lines}"
 
 
 def harmless(text: str) -> str:
@@ -103,13 +107,17 @@ def duration_text(seconds: float) -> str:
 
 
 def progress_bar(output: Output) -> rich.progress.Progress:
-    """Bars with rate and time left, drawn by `Output.show`."""
+    """Bars with rate and time left, drawn by `Output.show`; each is one line."""
+    longest = max(_SHORT_NAME, output.console.width - _BAR_AND_FIGURES)
+    size, rate, time_left = (Column(no_wrap=True) for _ in range(3))
     return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}", markup=False),
-        rich.progress.BarColumn(),
-        rich.progress.DownloadColumn(),
-        rich.progress.TransferSpeedColumn(),
-        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=longest)
+        ),
+        rich.progress.BarColumn(None, table_column=Column(min_width=4, max_width=40)),
+        rich.progress.DownloadColumn(table_column=size),
+        rich.progress.TransferSpeedColumn(table_column=rate),
+        rich.progress.TimeRemainingColumn(table_column=time_left),
         console=output.console,
         auto_refresh=False,
     )

@@ -7,11 +7,13 @@ import click
 import trio
 
 from pytofu import OpCode
-from pytofu.cli.addresses import ClientAddress, to_client_address
+from pytofu.cli.addresses import to_client_address
 from pytofu.cli.conversation import Conversation, ConversationEndedError, dial
-from pytofu.cli.output import Output, duration_text, example, json_option, size_text
+from pytofu.cli.options import Seconds, example, json_option, wait_option
+from pytofu.cli.output import Output, duration_text, size_text
 from pytofu.cli.running import CommandError, until_interrupted
 from pytofu.cli.timing import RoundTrips
+from pytofu.values.address_text import ClientAddress
 from pytofu.values.header import MAX_PART_LEN
 
 
@@ -24,6 +26,7 @@ class Settings:
     size: int = 56
     timeout: float = 2.0
     flood: bool = False
+    wait: float = 0.0
 
 
 class Ping:
@@ -127,7 +130,7 @@ async def ping(address: ClientAddress, settings: Settings, output: Output) -> No
 
     Raises `CommandError` when there is no connection, or no answer to one of the requests.
     """
-    async with dial(address) as conversation:
+    async with dial(address, settings.wait) as conversation:
         task = Ping(conversation, settings, output)
         failure: str | None = None
         async with until_interrupted(), trio.open_nursery() as nursery:
@@ -155,7 +158,7 @@ async def ping(address: ClientAddress, settings: Settings, output: Output) -> No
 @click.option(
     "-i",
     "--interval",
-    type=click.FloatRange(0.001, 86400),
+    type=Seconds(0.001, 86400),
     metavar="SECONDS",
     default=1.0,
     show_default=True,
@@ -173,7 +176,7 @@ async def ping(address: ClientAddress, settings: Settings, output: Output) -> No
 @click.option(
     "-W",
     "--timeout",
-    type=click.FloatRange(0.001, 86400),
+    type=Seconds(0.001, 86400),
     metavar="SECONDS",
     default=2.0,
     show_default=True,
@@ -182,6 +185,7 @@ async def ping(address: ClientAddress, settings: Settings, output: Output) -> No
 @click.option(
     "-f", "--flood", is_flag=True, help="Send the next request as soon as the last is answered."
 )
+@wait_option
 @json_option
 def command(
     address: ClientAddress,
@@ -190,6 +194,7 @@ def command(
     size: int,
     timeout: float,
     flood: bool,
+    wait: float,
     as_json: bool,
 ) -> None:
     """Measure round trips to an echo server.
@@ -197,5 +202,7 @@ def command(
     A line for each, and at the end, also after Ctrl-C, the median, the 99th percentile, the
     maximum, the rate and what was lost. Fails if any request was not answered.
     """
-    settings = Settings(count=count, interval=interval, size=size, timeout=timeout, flood=flood)
+    settings = Settings(
+        count=count, interval=interval, size=size, timeout=timeout, flood=flood, wait=wait
+    )
     trio.run(ping, address, settings, Output(as_json=as_json))

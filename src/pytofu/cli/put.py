@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 import time
 from functools import partial
 from pathlib import Path
@@ -13,19 +12,14 @@ import trio
 from rich.console import RenderableType
 
 from pytofu import AmpeException
-from pytofu.cli.addresses import ClientAddress, to_client_address
+from pytofu.cli.addresses import to_client_address
 from pytofu.cli.conversation import Conversation, Received, dial
-from pytofu.cli.output import (
-    Output,
-    duration_text,
-    example,
-    harmless,
-    json_option,
-    progress_bar,
-    size_text,
-)
-from pytofu.cli.running import CommandError, unless_interrupted
-from pytofu.cli.transfer import ERROR, FILE, SHA256, SIZE
+from pytofu.cli.inputs import open_regular
+from pytofu.cli.options import example, json_option, wait_option
+from pytofu.cli.output import Output, duration_text, harmless, progress_bar, size_text
+from pytofu.cli.running import CommandError, naming, unless_interrupted
+from pytofu.cli.transfer import ERROR, FILE, SHA256, SIZE, name_to_header
+from pytofu.values.address_text import ClientAddress
 
 _PART_LEN: Final = 60 * 1024
 
@@ -33,11 +27,14 @@ _PART_LEN: Final = 60 * 1024
 class Upload:
     """One file on its way."""
 
-    def __init__(self, conversation: Conversation, file: BinaryIO, name: str, size: int) -> None:
+    def __init__(self, conversation: Conversation, path: Path, file: BinaryIO, name: str) -> None:
         self._conversation = conversation
+        self._path = path
         self._file = file
         self._name = name
-        self._size = size
+        self._status = os.fstat(file.fileno())
+        self.size: int = self._status.st_size
+        """Bytes of the file."""
         self._digest = hashlib.sha256()
         self.sent: int = 0
         """Bytes handed over so far."""
@@ -49,7 +46,8 @@ class Upload:
         """
         try:
             message_id = await self._conversation.send_part(
-                headers=[(FILE, self._name), (SIZE, str(self._size))], more=True
+                headers=[(FILE, name_to_header(self._name)), (SIZE, str(self.size))],
+                more=True,
             )
         except AmpeException as error:
             raise CommandError(f"this name cannot be sent, see --name: {error}") from error
@@ -69,8 +67,15 @@ class Upload:
         )
 
     def _read(self) -> bytes:
-        part = self._file.read(_PART_LEN)
+        """The next part, empty at the end. Raises `CommandError` if the file has changed."""
+        with naming(str(self._path)):
+            part = self._file.read(_PART_LEN)
         self._digest.update(part)
+        sent = self.sent + len(part)
+        if not part or sent > self.size:
+            now = os.fstat(self._file.fileno())
+            if sent != self.size or now.st_mtime_ns != self._status.st_mtime_ns:
+                raise CommandError(f"{self._path} has changed while it was being sent")
         return part
 
     def _check(self, answer: Received) -> str:
@@ -82,20 +87,19 @@ class Upload:
         return self._digest.hexdigest()
 
 
-async def put(path: Path, address: ClientAddress, name: str, output: Output) -> None:
+async def put(
+    path: Path, address: ClientAddress, name: str, output: Output, wait: float = 0.0
+) -> None:
     """Send a file and say how it went.
 
     Raises `CommandError` when it was not stored, `OSError` when it cannot be read.
     """
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise CommandError(f"not a regular file: {path}")
-        async with dial(address) as conversation:
-            upload = Upload(conversation, file, name, status.st_size)
+    with open_regular(path) as file:
+        async with dial(address, wait) as conversation:
+            upload = Upload(conversation, path, file, name)
             started = time.perf_counter()
             bar = progress_bar(output)
-            task = bar.add_task(harmless(path.name), total=status.st_size)
+            task = bar.add_task(harmless(path.name), total=upload.size)
 
             def draw() -> RenderableType:
                 bar.update(task, completed=upload.sent)
@@ -106,16 +110,16 @@ async def put(path: Path, address: ClientAddress, name: str, output: Output) -> 
                 sha256 = await upload.run()
                 nursery.cancel_scope.cancel()
     seconds = time.perf_counter() - started
-    rate = status.st_size / seconds
+    rate = upload.size / seconds
     output.record(
         {
             "file": name,
-            "bytes": upload.sent,
+            "bytes": upload.size,
             "sha256": sha256,
             "seconds": round(seconds, 4),
             "bytes_per_second": round(rate),
         },
-        f"{harmless(name)}: {size_text(upload.sent)} in {duration_text(seconds)},"
+        f"{harmless(name)}: {size_text(upload.size)} in {duration_text(seconds)},"
         f" {size_text(rate)}/s\n  sha256 {sha256}",
     )
 
@@ -124,11 +128,16 @@ async def put(path: Path, address: ClientAddress, name: str, output: Output) -> 
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("address", callback=to_client_address)
 @click.option("--name", help="Store it under this name; the file's own is the default.")
+@wait_option
 @json_option
-def command(file: Path, address: ClientAddress, name: str | None, as_json: bool) -> None:
+def command(
+    file: Path, address: ClientAddress, name: str | None, wait: float, as_json: bool
+) -> None:
     """Send a file to `pytofu serve-files`.
 
     It is done when the server has stored the file and found its SHA-256 hash to be right.
     """
-    work = partial(put, file, address, name or file.name, Output(as_json=as_json))
+    if name == "":
+        raise click.UsageError("--name is empty")
+    work = partial(put, file, address, name or file.name, Output(as_json=as_json), wait)
     trio.run(unless_interrupted, work)

@@ -1,12 +1,19 @@
 """Where `pytofu serve-files` stores files: in one directory, and nowhere else."""
 
 import contextlib
+import errno
 import hashlib
 import os
-import secrets
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Final
+
+from pytofu.cli.leftovers import create, is_temporary, temporary_name
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_TAKEN: Final = "there is such a file already"
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""What file systems answer that have no hard links."""
 
 
 class RefusedError(Exception):
@@ -27,13 +34,12 @@ class Incoming:
         self.received: int = 0
         self._overwrite = overwrite
         self._digest = hashlib.sha256()
-        self._temporary = f".pytofu-{secrets.token_hex(8)}.part"
+        self._temporary = temporary_name()
         with contextlib.ExitStack() as cleanup:
             self._directory, self._last = _open_directory(root, name)
             cleanup.callback(os.close, self._directory)
             self._check_free()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.open(self._temporary, flags, 0o666, dir_fd=self._directory)
+            self._file = create(self._temporary, self._directory)
             cleanup.pop_all()
 
     def _check_free(self) -> None:
@@ -41,7 +47,7 @@ class Incoming:
             return
         with contextlib.suppress(FileNotFoundError):
             os.lstat(self._last, dir_fd=self._directory)
-            raise RefusedError("there is such a file already")
+            raise RefusedError(_TAKEN)
 
     def write(self, part: bytes) -> None:
         """Add a part of the content."""
@@ -60,12 +66,26 @@ class Incoming:
         found = self._digest.hexdigest()
         if sha256 != found:
             raise RefusedError(f"its sha256 is {found} here, another one there")
-        self._check_free()
-        os.rename(
-            self._temporary, self._last, src_dir_fd=self._directory, dst_dir_fd=self._directory
-        )
+        self._give_name()
         self._close()
         return found
+
+    def _give_name(self) -> None:
+        here = {"src_dir_fd": self._directory, "dst_dir_fd": self._directory}
+        if not self._overwrite:
+            # Unlike a renamed file, a link never replaces what another client has just stored.
+            try:
+                os.link(self._temporary, self._last, follow_symlinks=False, **here)
+            except FileExistsError:
+                raise RefusedError(_TAKEN) from None
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                self._check_free()
+            else:
+                os.unlink(self._temporary, dir_fd=self._directory)
+                return
+        os.rename(self._temporary, self._last, **here)
 
     def discard(self) -> None:
         """Remove what came so far."""
@@ -84,12 +104,17 @@ def _open_directory(root: Path, name: str) -> tuple[int, str]:
     Symbolic links are resolved, and what they lead to has to be in `root`. The directory is then
     opened step by step without following any link, so that one put there meanwhile is not either.
     """
-    path = PurePosixPath(name)
-    if "\0" in name or path.is_absolute() or ".." in path.parts or not path.name:
-        raise RefusedError("not a name of a file in the directory")
+    # Other ways to write a name would be another name, and a `/` at the end no file.
+    *folders, last = parts = name.split("/")
+    if "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
+        raise RefusedError(
+            "not a name of a file in the directory: it is relative, and no part of it is . or .."
+        )
+    if is_temporary(last):
+        raise RefusedError("such names are those of files on their way")
     root = root.resolve()
     try:
-        relative = (root / path.parent).resolve(strict=True).relative_to(root)
+        relative = root.joinpath(*folders).resolve(strict=True).relative_to(root)
         directory = os.open(root, _DIRECTORY)
         for part in relative.parts:
             parent, directory = directory, -1
@@ -99,4 +124,4 @@ def _open_directory(root: Path, name: str) -> tuple[int, str]:
                 os.close(parent)
     except (OSError, ValueError, RuntimeError):
         raise RefusedError("there is no such directory") from None
-    return directory, path.name
+    return directory, last

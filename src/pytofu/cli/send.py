@@ -1,20 +1,24 @@
 """`pytofu send`: one message, and its answer."""
 
 import base64
+import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import BinaryIO, Final
+from typing import Final
 
 import click
 import trio
 
 from pytofu import AmpeException, OpCode, TextHeaders
-from pytofu.cli.addresses import ClientAddress, to_client_address
+from pytofu.cli.addresses import to_client_address
 from pytofu.cli.conversation import Conversation, Received, dial
 from pytofu.cli.frames import hex_dump
-from pytofu.cli.output import Output, duration_text, example, harmless, json_option
+from pytofu.cli.inputs import read_input
+from pytofu.cli.options import Seconds, example, json_option, wait_option
+from pytofu.cli.output import Output, duration_text, harmless
 from pytofu.cli.running import CommandError, unless_interrupted
+from pytofu.values.address_text import ClientAddress
 from pytofu.values.header import MAX_PART_LEN
 
 _MOST_DUMPED: Final = 512
@@ -65,6 +69,7 @@ async def send(
     *,
     signal: bool,
     patience: float,
+    wait: float = 0.0,
     output: Output,
 ) -> None:
     """Send one message and print all parts of its answer; a signal has none.
@@ -72,7 +77,7 @@ async def send(
     Raises `CommandError` when there is no connection or no answer in time, `AmpeException` when
     the message cannot be sent.
     """
-    async with dial(address) as conversation:
+    async with dial(address, wait) as conversation:
         started = time.perf_counter()
         opcode = OpCode.SIGNAL if signal else OpCode.REQUEST
         message_id = conversation.post(opcode, headers, body)
@@ -90,7 +95,8 @@ async def _print_answer(
         while more:
             answer = await conversation.answer_to(message_id)
             seconds = time.perf_counter() - started
-            output.record(answer_record(answer, seconds), "\n".join(answer_lines(answer, seconds)))
+            lines = "\n".join(answer_lines(answer, seconds))
+            output.record(answer_record(answer, seconds), lines, verbatim=True)
             more = answer.more
     if scope.cancelled_caught:
         raise CommandError(f"no answer from {conversation.where} within {patience:g} s")
@@ -105,6 +111,9 @@ def to_headers(
         name, equals, value = text.partition("=")
         if not equals:
             raise click.BadParameter(f"not K=V: {text!r}", context, parameter)
+        if name != name.strip() or value != value.strip():
+            why = f"blanks at the ends of a name or value get lost on the way: {text!r}"
+            raise click.BadParameter(why, context, parameter)
         try:
             TextHeaders().append(name, value)
         except AmpeException as error:
@@ -127,25 +136,31 @@ def to_headers(
     help="A text header; repeatable.",
 )
 @click.option("-b", "--body", help="The body, as text.")
-@click.option("--file", type=click.File("rb"), help="A file with the body; - is standard input.")
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="A file with the body; - is standard input.",
+)
 @click.option("--signal", is_flag=True, help="Send a Signal, which has no answer.")
 @click.option(
     "-W",
     "--timeout",
-    type=click.FloatRange(0.001, 86400),
+    type=Seconds(0.001, 86400),
     metavar="SECONDS",
     default=10.0,
     show_default=True,
     help="How long to wait for the whole answer.",
 )
+@wait_option
 @json_option
 def command(
     address: ClientAddress,
     headers: tuple[tuple[str, str], ...],
     body: str | None,
-    file: BinaryIO | None,
+    file: str | None,
     signal: bool,
     timeout: float,
+    wait: float,
     as_json: bool,
 ) -> None:
     """Send one message, a Request, and print its answer.
@@ -154,7 +169,7 @@ def command(
     """
     if body is not None and file is not None:
         raise click.UsageError("--body and --file exclude each other")
-    data = file.read(MAX_PART_LEN + 1) if file else (body or "").encode(errors="surrogateescape")
+    data = os.fsencode(body or "") if file is None else read_input(file, MAX_PART_LEN)
     if len(data) > MAX_PART_LEN:
         raise CommandError(f"the body has more than {MAX_PART_LEN:,} bytes; see pytofu put")
     work = partial(
@@ -164,6 +179,7 @@ def command(
         data,
         signal=signal,
         patience=timeout,
+        wait=wait,
         output=Output(as_json=as_json),
     )
     trio.run(unless_interrupted, work)

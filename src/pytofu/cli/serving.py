@@ -8,6 +8,7 @@ import trio
 
 from pytofu import (
     Ampe,
+    AmpeException,
     AmpeStatus,
     ChannelClosedException,
     ChannelGroup,
@@ -20,15 +21,12 @@ from pytofu import (
     borrowed_message,
     parse_address,
 )
-from pytofu.cli.addresses import ServerAddress, address_text
 from pytofu.cli.running import CommandError, in_words
-
-_PATIENCE: Final = 5.0
-"""Seconds that one client may keep all others waiting by not reading its answers."""
+from pytofu.values.address_text import ServerAddress, address_text
 
 
 class Service(Protocol):
-    """What a server does with its channels."""
+    """What a server does with its channels. Nothing here waits: all clients would wait with it."""
 
     def listening(self, address: ServerAddress) -> None:
         """A listener is ready; the address is the one really bound."""
@@ -38,8 +36,11 @@ class Service(Protocol):
         """A client has said hello."""
         ...
 
-    async def received(self, holder: Holder[Message]) -> None:
-        """A Request, Response or Signal of an open channel has arrived."""
+    def received(self, holder: Holder[Message]) -> None:
+        """A Request, Response or Signal of an open channel has arrived.
+
+        What is left in the holder goes back to the pool.
+        """
         ...
 
     def closed(self, channel: int, reason: AmpeStatus) -> None:
@@ -47,23 +48,34 @@ class Service(Protocol):
         ...
 
 
-async def answer(chnls: ChannelGroup, holder: Holder[Message]) -> None:
-    """Send a message to a client, which may be gone by now.
+def answer(chnls: ChannelGroup, holder: Holder[Message]) -> None:
+    """Send a message to a client, which may be gone by now. Never waits.
 
-    Waits for a client that does not read its answers, but not for long: then its channel is
-    closed. What could not be sent stays in the holder.
+    A client that does not read its answers delays nobody: when much is queued for it, the engine
+    takes nothing more from it. If a message cannot be sent for another reason than that the
+    channel is closed, that channel alone is given up. What was not sent stays in the holder.
     """
     channel = holder.unwrap().channel_number
-    # The second is what a channel that closed long ago answers.
-    with suppress(ChannelClosedException, InvalidChannelNumberException):
-        with trio.move_on_after(_PATIENCE) as scope:
-            await chnls.send(holder)
-        if scope.cancelled_caught:
-            message = holder.unwrap()
-            message.reset()
-            message.opcode = OpCode.BYE_SIGNAL
-            message.channel_number = channel
-            chnls.post(holder)
+    try:
+        chnls.post(holder)
+    except _GONE:
+        pass
+    except AmpeException:
+        holder.unwrap().reset()
+        give_up(chnls, channel, holder)
+
+
+def give_up(chnls: ChannelGroup, channel: int, holder: Holder[Message]) -> None:
+    """Close a client's channel at once, with an empty message."""
+    message = holder.unwrap()
+    message.opcode = OpCode.BYE_SIGNAL
+    message.channel_number = channel
+    with suppress(AmpeException):  # then it is closed already
+        chnls.post(holder)
+
+
+# The second is what a channel that closed long ago answers.
+_GONE: Final = (ChannelClosedException, InvalidChannelNumberException)
 
 
 async def serve(
@@ -108,22 +120,22 @@ async def serve(
         elif opcode is OpCode.HELLO_REQUEST:
             channels.add(channel)
             service.opened(channel, message)
-            await _respond(chnls, holder, OpCode.HELLO_RESPONSE)
+            _respond(chnls, holder, OpCode.HELLO_RESPONSE)
         elif opcode is OpCode.BYE_REQUEST:
-            await _respond(chnls, holder, OpCode.BYE_RESPONSE)
+            _respond(chnls, holder, OpCode.BYE_RESPONSE)
         elif opcode in _REGULAR:
-            await service.received(holder)
+            service.received(holder)
 
 
 _REGULAR: Final = frozenset({OpCode.REQUEST, OpCode.RESPONSE, OpCode.SIGNAL})
 
 
-async def _respond(chnls: ChannelGroup, holder: Holder[Message], opcode: OpCode) -> None:
+def _respond(chnls: ChannelGroup, holder: Holder[Message], opcode: OpCode) -> None:
     message = holder.unwrap()
     message.opcode = opcode
     message.text_headers.clear()
     message.set_payload(b"")
-    await answer(chnls, holder)
+    answer(chnls, holder)
 
 
 def _bound_address(message: Message, wanted: ServerAddress) -> ServerAddress:

@@ -5,13 +5,31 @@ One Request after the other, all with the message_id of the first and all but th
 The server answers once, with SHA256 when the file is stored, or at any time with ERROR.
 """
 
+import os
 from typing import Final
+from urllib.parse import quote, unquote_to_bytes
 
 FILE: Final = "file"
-"""Text header: the name to store the file under."""
+"""Text header: the name to store the file under, see `name_to_header`."""
 SIZE: Final = "size"
 """Text header: how many bytes it will have."""
 SHA256: Final = "sha256"
 """Text header: the hash of the content, in hexadecimal."""
 ERROR: Final = "error"
 """Text header: why the file was not stored."""
+
+
+def name_to_header(name: str) -> str:
+    """A name as a text header carries it: percent-encoded, so that every byte of it arrives.
+
+    A text header loses blanks at its ends, and cannot have line ends or bytes that are no UTF-8;
+    names of files may.
+    """
+    return quote(os.fsencode(name))
+
+
+def name_from_header(value: str) -> str:
+    """The name that was encoded. Raises ValueError for what `name_to_header` never makes."""
+    if not value.isascii():
+        raise ValueError("the name is not percent-encoded")
+    return os.fsdecode(unquote_to_bytes(value))
