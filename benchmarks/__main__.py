@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from benchmarks import memory
+from benchmarks import alarm, memory
 from benchmarks.contenders import NAMES, why_not
+from benchmarks.marks import contenders_for
 from benchmarks.picture import write_svg
 from benchmarks.profiling import profile
 from benchmarks.report import marks, tables, write_json
@@ -17,8 +18,8 @@ from benchmarks.work import WORKS, Subject, Task, Work
 
 _QUICK_WORKS: Final = frozenset(
     {
-        *("echo-64x1", "echo-64x64", "echo-65535x16", "oneway-64", "fanin-10", "connect"),
-        *("idle-1000", "startup"),
+        *("echo-64x1", "echo-64x64", "echo-65535x16", "oneway-64", "fanin-10", "rate-50"),
+        *("connect", "idle-1000", "startup"),
     }
 )
 _QUICK_CONTENDERS: Final = frozenset(
@@ -41,20 +42,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for work in WORKS
         if _chosen(work, options.work)
         if options.work or not options.quick or work.name in _QUICK_WORKS
+        if not options.marks or contenders_for(work)
     ]
     names = [
         name
         for name in options.contender or NAMES
         if options.contender or not options.quick or name in _QUICK_CONTENDERS
     ]
-    seconds, warm_up, rounds = (0.2, 0.05, 1) if options.quick else (1.0, 0.2, 3)
+    if options.quick:
+        seconds, warm_up, rounds = 0.2, 0.05, 1
+    else:  # many short rounds: a machine's speed swings, and each round sees another one
+        seconds, warm_up, rounds = 0.5, 0.1, 9 if options.marks else 5
     tasks = [
         Task(work, (options.seconds or seconds) * work.lengthening, warm_up)
         for work in _measurable(works)
     ]
     if options.profile:
         return _profile(tasks, options.contender or ["pytofu"])
-    results = run_all(tasks, _present(names), options.rounds or rounds, _say)
+    present = _present(names)
+    plan = {task: _needed(present, task.work) if options.marks else present for task in tasks}
+    results = run_all(plan, options.rounds or rounds, _say)
     print(tables(results))
     if not options.quick:  # so short a run proves nothing
         print(f"\n{marks(results)}")
@@ -74,10 +81,14 @@ def _chosen(work: Work, patterns: Sequence[str]) -> bool:
 
 
 def _measurable(works: Sequence[Work]) -> Sequence[Work]:
-    if memory.can_be_measured():
-        return works
-    _say("without the memory of idle channels: this system does not say how large a process is")
-    return [work for work in works if work.subject is not Subject.IDLE]
+    unmeasurable = set[Subject]()
+    if not memory.can_be_measured():
+        _say("without the memory of idle channels: this system does not say how large a process is")
+        unmeasurable.add(Subject.IDLE)
+    if not alarm.can_be_set():
+        _say("without the open loop: for its alarms it takes Python 3.13 on Linux")
+        unmeasurable.add(Subject.RATE)
+    return [work for work in works if work.subject not in unmeasurable]
 
 
 def _present(names: Sequence[str]) -> Sequence[str]:
@@ -89,6 +100,10 @@ def _present(names: Sequence[str]) -> Sequence[str]:
         else:
             _say(f"without {name}: {reason}")
     return present
+
+
+def _needed(names: Sequence[str], work: Work) -> Sequence[str]:
+    return [name for name in names if name in contenders_for(work)]
 
 
 def _profile(tasks: Sequence[Task], names: Sequence[str]) -> int:
@@ -123,8 +138,14 @@ def _say(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument(
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument(
         "--quick", action="store_true", help="few works and contenders, briefly: does it all work?"
+    )
+    extent.add_argument(
+        "--marks",
+        action="store_true",
+        help="only what tells whether pytofu reaches its marks, nine times over",
     )
     parser.add_argument(
         "--work",
@@ -141,8 +162,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="only this contender; repeatable",
     )
-    parser.add_argument("--rounds", type=int, metavar="N", help="measure each N times (3)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="measure for S seconds (1)")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="measure each N times (5; with --marks 9)"
+    )
+    parser.add_argument("--seconds", type=float, metavar="S", help="measure for S seconds (0.5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw it")
     parser.add_argument(

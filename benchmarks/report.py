@@ -21,8 +21,12 @@ _PACKAGES: Final = (
 _COLUMNS: Final[Mapping[str, str]] = {
     "per_second": "per second",
     "ms": "ms",
+    "offered_per_second": "offered/s",
+    "samples": "samples",
     "p50_us": "p50 µs",
     "p99_us": "p99 µs",
+    "p999_us": "p99.9 µs",
+    "late_p99_us": "sent late, p99 µs",
     "fairness": "slowest/fastest",
     "server_cpu_us": "server CPU µs",
     "client_cpu_us": "client CPU µs",
@@ -64,8 +68,9 @@ def marks(results: Results) -> str:
 def _table(results: Results, work: Work) -> str:
     medians = results.medians(work)
     keys = [key for key in _COLUMNS if any(key in figures for figures in medians.values())]
-    more_is_better = keys[0] == "per_second"
-    ranking = sorted(medians, key=lambda name: medians[name][keys[0]], reverse=more_is_better)
+    first = next(iter(next(iter(medians.values()))))  # what the ratios are of, too
+    more_is_better = first == "per_second"
+    ranking = sorted(medians, key=lambda name: medians[name][first], reverse=more_is_better)
     rows = [["", *(_COLUMNS[key] for key in keys), f"x {REFERENCE}"]]
     for name in ranking:
         ratio = results.ratio(work, name)

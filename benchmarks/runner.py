@@ -66,14 +66,12 @@ class Results:
         return median(a[key] / b[key] for a, b in zip(mine, theirs, strict=False))
 
 
-def run_all(
-    tasks: Sequence[Task], contenders: Sequence[str], rounds: int, say: Callable[[str], None]
-) -> Results:
-    """Every contender with every work that it takes part in: A B C A B C, so that all of them see
-    the same weather. One that fails at a work is left out of its further rounds."""
+def run_all(plan: Mapping[Task, Sequence[str]], rounds: int, say: Callable[[str], None]) -> Results:
+    """Every work with those of its contenders that take part in it: A B C A B C, so that all of
+    them see the same weather. One that fails at a work is left out of its further rounds."""
     results = Results()
     failed: set[tuple[Work, str]] = set()
-    for task in tasks:
+    for task, contenders in plan.items():
         for number in range(1, rounds + 1):
             if task.work.subject is Subject.START_UP:
                 for name, figures in startup.measure().items():

@@ -21,6 +21,8 @@ class Subject(StrEnum):
     """Messages that nobody answers, then one that asks how many arrived as they were sent."""
     FAN_IN = "fanin"
     """Echo on many channels of one client process, one request under way on each."""
+    RATE = "rate"
+    """Requests sent on a schedule, whatever has been answered, at a share of what saturates."""
     CONNECTIONS = "connect"
     """Connect, say hello and hear it, take leave; again and again."""
     IDLE = "idle"
@@ -37,15 +39,18 @@ class Work:
     body: int = 64
     """Bytes in the body of each message."""
     outstanding: int = 1
-    """Requests under way at a time, on each channel."""
+    """Requests under way at a time, on each channel; of a schedule, before it begins."""
     channels: int = 1
     """Connections of the client."""
+    share: int = 0
+    """Percent of the saturating rate at which a schedule sends."""
 
     @property
     def lengthening(self) -> float:
         """How much longer than others it runs: long enough to see whether a thousand channels are
-        served alike."""
-        return 2.0 if self.subject is Subject.FAN_IN and self.channels >= 1000 else 1.0
+        served alike, or for a thousandth of the requests to be several."""
+        many = self.subject is Subject.FAN_IN and self.channels >= 1000
+        return 2.0 if many or self.subject is Subject.RATE else 1.0
 
     @property
     def name(self) -> str:
@@ -57,6 +62,8 @@ class Work:
                 return f"oneway-{self.body}"
             case Subject.FAN_IN:
                 return f"fanin-{self.channels}"
+            case Subject.RATE:
+                return f"rate-{self.share}"
             case Subject.IDLE:
                 return f"idle-{self.channels}"
             case Subject.CONNECTIONS | Subject.START_UP:
@@ -75,6 +82,8 @@ class Work:
                 return (
                     f"fan-in, {self.channels:,} channel{plural}, {self.body} bytes, 1 outstanding"
                 )
+            case Subject.RATE:
+                return f"open loop, {self.body:,} bytes, {self.share} % of its own saturating rate"
             case Subject.CONNECTIONS:
                 return "connect, hello, bye"
             case Subject.IDLE:
@@ -110,6 +119,11 @@ class Task:
         """
         return self.work.outstanding * (self.work.body + 16) > _SAFE_IN_FLIGHT
 
+    @property
+    def saturation(self) -> Self:
+        """Before a schedule: as much as goes through, to learn what its rate is a share of."""
+        return attrs.evolve(self, seconds=self.seconds / 4)
+
     def to_json(self) -> str:
         """For a command line."""
         return json.dumps(attrs.asdict(self))
@@ -133,6 +147,7 @@ WORKS: Final[Sequence[Work]] = (
     Work(Subject.ONE_WAY, 64),
     Work(Subject.ONE_WAY, LARGEST_BODY),
     *(Work(Subject.FAN_IN, channels=channels) for channels in (1, 10, 100, 1000)),
+    *(Work(Subject.RATE, outstanding=64, share=share) for share in (20, 50, 80)),
     Work(Subject.CONNECTIONS, body=0),
     *(Work(Subject.IDLE, channels=channels) for channels in (1000, 5000)),
     Work(Subject.START_UP),

@@ -17,6 +17,11 @@ type Ready = Callable[[str], None]
 MESSAGES: Final[Set[Subject]] = frozenset({Subject.ECHO, Subject.ONE_WAY})
 """What every contender takes part in."""
 
+ALL_OTHERS: Final[Set[Subject]] = frozenset(
+    {Subject.FAN_IN, Subject.RATE, Subject.CONNECTIONS, Subject.IDLE}
+)
+"""What has a server besides, and not every contender takes part in."""
+
 
 class Contender(Protocol):
     """Two programs that talk to each other over loopback, in two processes."""

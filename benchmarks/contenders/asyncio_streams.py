@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Set
 from functools import partial
 from typing import Any, Final
 
-from benchmarks.contenders import MESSAGES, Ready
+from benchmarks.alarm import AsyncioAlarm
+from benchmarks.contenders import ALL_OTHERS, MESSAGES, Ready
 from benchmarks.frames import ASK, HEADER, frame
 from benchmarks.memory import ALREADY_OPEN, IdleMemory
+from benchmarks.open_loop import OpenLoop, send_when_due
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, echo_figures
 from benchmarks.work import Subject, Task
 
@@ -22,7 +24,7 @@ def _with_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
 
 
 class _AsyncioStreams:
-    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN, Subject.CONNECTIONS, Subject.IDLE}
+    subjects: Set[Subject] = MESSAGES | ALL_OTHERS
 
     def __init__(self, runner: _Runner) -> None:
         self._runner = runner
@@ -98,6 +100,8 @@ async def _run(task: Task, port: int) -> Figures:
             return await _stay(port, task)
         case Subject.ONE_WAY:
             return await _send(*await asyncio.open_connection("127.0.0.1", port), OneWay(task))
+        case Subject.RATE:
+            return await _pace(*await asyncio.open_connection("127.0.0.1", port), task)
         case _:
             return await _ask_all(port, task)
 
@@ -135,6 +139,8 @@ async def _ask_all(port: int, task: Task) -> Figures:
     async with asyncio.TaskGroup() as group:
         for (reader, writer), run in zip(streams, runs, strict=True):
             group.create_task(_ask(reader, writer, run, task.work.outstanding))
+    for _, writer in streams:
+        writer.close()
     return echo_figures(runs)
 
 
@@ -147,7 +153,23 @@ async def _ask(reader: StreamReader, writer: StreamWriter, run: Echoes, outstand
         run.answered(*await _read(reader))
         if run.running:
             writer.write(frame(run.next_id(), run.body))
+
+
+async def _pace(reader: StreamReader, writer: StreamWriter, task: Task) -> Figures:
+    saturation = Echoes(task.saturation)
+    await _ask(reader, writer, saturation, task.work.outstanding)
+    run = OpenLoop(task, saturation.per_second)
+
+    async def send(ids: range) -> None:
+        writer.write(b"".join(frame(message_id, run.body) for message_id in ids))
+        await writer.drain()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send_when_due(run, AsyncioAlarm(), send))
+        while not run.finished:
+            run.answered(*await _read(reader))
     writer.close()
+    return run.figures()
 
 
 async def _send(reader: StreamReader, writer: StreamWriter, run: OneWay) -> Figures:

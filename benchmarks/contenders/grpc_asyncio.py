@@ -20,7 +20,7 @@ _METHOD: Final = "Exchange"
 
 
 class _Grpc:
-    subjects: Set[Subject] = MESSAGES
+    subjects: Set[Subject] = MESSAGES | {Subject.RATE}
 
     def missing(self) -> str | None:
         return None

@@ -7,7 +7,9 @@ from typing import Final, Never, Protocol
 import attrs
 import trio
 
+from benchmarks.alarm import AsyncioAlarm, LoopAlarm, TrioAlarm
 from benchmarks.frames import ASK, pack, unpack
+from benchmarks.open_loop import OpenLoop, send_when_due
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, echo_figures
 from benchmarks.work import Subject, Task
 
@@ -28,6 +30,7 @@ class Loop:
     semaphore: Callable[[int], _Semaphore]
     both: Callable[[_Function, _Function], Awaitable[None]]
     """Runs two functions in two tasks."""
+    alarm: Callable[[], LoopAlarm]
 
 
 async def _asyncio_both(one: _Function, other: _Function) -> None:
@@ -46,8 +49,8 @@ async def _trio_both(one: _Function, other: _Function) -> None:
         await other()
 
 
-ASYNCIO: Final = Loop(asyncio.Semaphore, _asyncio_both)
-TRIO: Final = Loop(trio.Semaphore, _trio_both)
+ASYNCIO: Final = Loop(asyncio.Semaphore, _asyncio_both, AsyncioAlarm)
+TRIO: Final = Loop(trio.Semaphore, _trio_both, TrioAlarm)
 
 
 async def serve(task: Task, send: Send, receive: Receive) -> Never:
@@ -71,6 +74,8 @@ async def work(task: Task, loop: Loop, send: Send, receive: Receive) -> Figures:
     """The client's side of one connection."""
     if task.work.subject is Subject.ONE_WAY:
         return await _send(OneWay(task), send, receive)
+    if task.work.subject is Subject.RATE:
+        return await _pace(task, loop, send, receive)
     run = Echoes(task)
     if task.fills_buffers:
         await _ask_in_two_tasks(run, loop, task.work.outstanding, send, receive)
@@ -106,6 +111,23 @@ async def _ask_in_two_tasks(
             permits.release()
 
     await loop.both(ask, hear)
+
+
+async def _pace(task: Task, loop: Loop, send: Send, receive: Receive) -> Figures:
+    saturation = Echoes(task.saturation)
+    await _ask(saturation, task.work.outstanding, send, receive)
+    run = OpenLoop(task, saturation.per_second)
+
+    async def send_all(ids: range) -> None:
+        for message_id in ids:
+            await send(pack(message_id, run.body))
+
+    async def hear() -> None:
+        while not run.finished:
+            run.answered(*unpack(await receive()))
+
+    await loop.both(lambda: send_when_due(run, loop.alarm(), send_all), hear)
+    return run.figures()
 
 
 async def _send(run: OneWay, send: Send, receive: Receive) -> Figures:

@@ -16,8 +16,10 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from benchmarks.alarm import AsyncioAlarm
 from benchmarks.contenders import MESSAGES, Ready
 from benchmarks.frames import ASK, pack, unpack
+from benchmarks.open_loop import OpenLoop, send_when_due
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, echo_figures
 from benchmarks.work import Subject, Task
 
@@ -29,7 +31,7 @@ _CONFIGURATION: Final = "max_pending: 4GB\n"
 
 
 class _Nats:
-    subjects: Set[Subject] = MESSAGES
+    subjects: Set[Subject] = MESSAGES | {Subject.RATE}
 
     def missing(self) -> str | None:
         if shutil.which("nats-server", path=_path()) is None:
@@ -102,21 +104,43 @@ async def _run(task: Task, address: str) -> Figures:
     client = await nats.connect(address)
     if task.work.subject is Subject.ONE_WAY:
         return await _send(client, OneWay(task))
-    return await _ask(client, Echoes(task), task.work.outstanding)
-
-
-async def _ask(client: Client, run: Echoes, outstanding: int) -> Figures:
     inbox = client.new_inbox()
-    answers = (await client.subscribe(inbox)).messages
+    answers = asyncio.Queue[Msg]()  # the subscription's own iterator makes a task a message
+    await client.subscribe(
+        inbox, cb=answers.put, pending_msgs_limit=_UNLIMITED, pending_bytes_limit=_UNLIMITED
+    )
+    if task.work.subject is Subject.RATE:
+        return await _pace(client, inbox, answers, task)
+    run = Echoes(task)
+    await _ask(client, inbox, answers, run, task.work.outstanding)
+    return echo_figures([run])
+
+
+async def _ask(
+    client: Client, inbox: str, answers: asyncio.Queue[Msg], run: Echoes, outstanding: int
+) -> None:
     for _ in range(outstanding):
         await client.publish(_SUBJECT, pack(run.next_id(), run.body), reply=inbox)
-    async for answer in answers:
-        run.answered(*unpack(answer.data))
+    while run.outstanding:
+        run.answered(*unpack((await answers.get()).data))
         if run.running:
             await client.publish(_SUBJECT, pack(run.next_id(), run.body), reply=inbox)
-        elif not run.outstanding:
-            break
-    return echo_figures([run])
+
+
+async def _pace(client: Client, inbox: str, answers: asyncio.Queue[Msg], task: Task) -> Figures:
+    saturation = Echoes(task.saturation)
+    await _ask(client, inbox, answers, saturation, task.work.outstanding)
+    run = OpenLoop(task, saturation.per_second)
+
+    async def send(ids: range) -> None:
+        for message_id in ids:
+            await client.publish(_SUBJECT, pack(message_id, run.body), reply=inbox)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send_when_due(run, AsyncioAlarm(), send))
+        while not run.finished:
+            run.answered(*unpack((await answers.get()).data))
+    return run.figures()
 
 
 async def _send(client: Client, run: OneWay) -> Figures:

@@ -15,7 +15,7 @@ _QUEUED: Final = 1024
 
 
 class _Pynng:
-    subjects: Set[Subject] = MESSAGES
+    subjects: Set[Subject] = MESSAGES | {Subject.RATE}
 
     def missing(self) -> str | None:
         return None

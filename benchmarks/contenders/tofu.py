@@ -11,8 +11,10 @@ from typing import Final
 
 import trio
 
-from benchmarks.contenders import MESSAGES, Ready
+from benchmarks.alarm import TrioAlarm
+from benchmarks.contenders import ALL_OTHERS, MESSAGES, Ready
 from benchmarks.memory import ALREADY_OPEN, IdleMemory
+from benchmarks.open_loop import OpenLoop, send_when_due
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, WrongAnswer, echo_figures
 from benchmarks.work import Subject, Task
 from pytofu import (
@@ -33,7 +35,7 @@ from pytofu import (
 
 
 class _PyTofu:
-    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN, Subject.CONNECTIONS, Subject.IDLE}
+    subjects: Set[Subject] = MESSAGES | ALL_OTHERS
 
     def __init__(self, *, uds: bool) -> None:
         self._uds = uds
@@ -126,10 +128,13 @@ async def _run(task: Task, address: TCPClientAddress | UDSClientAddress) -> Figu
                 for _ in range(task.work.channels):
                     await _connect(ampe, chnls, address)
                 return memory.figures()
+            case Subject.RATE:
+                return await _pace(ampe, chnls, await _connect(ampe, chnls, address), task)
             case _:
                 numbers = [await _connect(ampe, chnls, address) for _ in range(task.work.channels)]
                 runs = {number: Echoes(task, number) for number in numbers}
-                return await _ask(ampe, chnls, runs, task.work.outstanding)
+                await _ask(ampe, chnls, runs, task.work.outstanding)
+                return echo_figures(list(runs.values()))
 
 
 async def _connect(
@@ -179,9 +184,7 @@ async def _visit(
     return echo_figures([run])
 
 
-async def _ask(
-    ampe: Ampe, chnls: ChannelGroup, runs: dict[int, Echoes], outstanding: int
-) -> Figures:
+async def _ask(ampe: Ampe, chnls: ChannelGroup, runs: dict[int, Echoes], outstanding: int) -> None:
     """The message that brought an answer takes the next request along."""
     for number, run in runs.items():
         for _ in range(outstanding):
@@ -206,7 +209,6 @@ async def _ask(
                 if not run.outstanding:
                     waiting -= 1
             received = chnls.receive_nowait()
-    return echo_figures(list(runs.values()))
 
 
 def _post_request(chnls: ChannelGroup, holder: Holder[Message], run: Echoes) -> None:
@@ -215,6 +217,45 @@ def _post_request(chnls: ChannelGroup, holder: Holder[Message], run: Echoes) -> 
     message.message_id = run.next_id()
     message.set_payload(run.body)
     chnls.post(holder)
+
+
+async def _pace(ampe: Ampe, chnls: ChannelGroup, number: int, task: Task) -> Figures:
+    saturation = Echoes(task.saturation)
+    await _ask(ampe, chnls, {number: saturation}, task.work.outstanding)
+    run = OpenLoop(task, saturation.per_second)
+
+    async def send(ids: range) -> None:
+        for message_id in ids:
+            with borrowed_message(ampe) as holder:
+                message = holder.unwrap()
+                message.opcode = OpCode.REQUEST
+                message.channel_number = number
+                message.message_id = message_id
+                message.set_payload(run.body)
+                if message_id == ids[-1]:
+                    await chnls.send(holder)  # waits while the peer is behind
+                else:
+                    chnls.post(holder)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_when_due, run, TrioAlarm(), send)
+        await _hear(ampe, chnls, run)
+    return run.figures()
+
+
+async def _hear(ampe: Ampe, chnls: ChannelGroup, run: OpenLoop) -> None:
+    """Answers, and word of a pool that ran dry: reading goes on once messages have come back."""
+    holder = Holder[Message]()
+    while not run.finished:
+        received: Message | None = await chnls.wait_receive()
+        while received is not None:
+            if received.opcode is OpCode.RESPONSE:
+                run.answered(received.message_id, received.payload)
+            elif received.status is not AmpeStatus.POOL_EMPTY:
+                raise WrongAnswer(f"no Response: {received}")
+            holder.set(received)
+            ampe.put(holder)
+            received = chnls.receive_nowait()
 
 
 async def _send(ampe: Ampe, chnls: ChannelGroup, number: int, run: OneWay) -> Figures:

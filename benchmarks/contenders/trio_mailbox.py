@@ -11,8 +11,10 @@ from typing import Final
 
 import trio
 
+from benchmarks.alarm import TrioAlarm
 from benchmarks.contenders import MESSAGES, Ready
 from benchmarks.frames import ASK, Cutter, frame
+from benchmarks.open_loop import OpenLoop, send_when_due
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, echo_figures
 from benchmarks.work import Subject, Task
 
@@ -22,7 +24,7 @@ _RECEIVE: Final = 64 * 1024
 
 
 class _TrioMailbox:
-    subjects: Set[Subject] = MESSAGES
+    subjects: Set[Subject] = MESSAGES | {Subject.RATE}
 
     def missing(self) -> str | None:
         return None
@@ -87,6 +89,8 @@ async def _run(task: Task, port: int) -> Figures:
         nursery.start_soon(_read, stream, sender)
         if task.work.subject is Subject.ONE_WAY:
             figures = await _send(stream, mailbox, OneWay(task))
+        elif task.work.subject is Subject.RATE:
+            figures = await _pace(stream, mailbox, task)
         elif task.fills_buffers:
             outbox, to_send = trio.open_memory_channel[bytes](math.inf)
             nursery.start_soon(_write, stream, to_send)
@@ -118,6 +122,24 @@ async def _ask(
         if requests:
             await send(b"".join(requests))
     return echo_figures([run])
+
+
+async def _pace(
+    stream: trio.SocketStream, mailbox: trio.MemoryReceiveChannel[_Message], task: Task
+) -> Figures:
+    saturation = Echoes(task.saturation)
+    await _ask(stream.send_all, mailbox, saturation, task.work.outstanding)
+    run = OpenLoop(task, saturation.per_second)
+
+    async def send(ids: range) -> None:
+        await stream.send_all(b"".join(frame(message_id, run.body) for message_id in ids))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_when_due, run, TrioAlarm(), send)
+        while not run.finished:
+            for message_id, body in await _receive(mailbox):
+                run.answered(message_id, body)
+    return run.figures()
 
 
 async def _send(

@@ -7,9 +7,11 @@ from typing import Final
 
 import trio
 
-from benchmarks.contenders import MESSAGES, Ready
+from benchmarks.alarm import TrioAlarm
+from benchmarks.contenders import ALL_OTHERS, MESSAGES, Ready
 from benchmarks.frames import ASK, Cutter, frame
 from benchmarks.memory import ALREADY_OPEN, IdleMemory
+from benchmarks.open_loop import OpenLoop, send_when_due
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, WrongAnswer, echo_figures
 from benchmarks.work import Subject, Task
 
@@ -19,7 +21,7 @@ _RECEIVE: Final = 64 * 1024
 
 
 class _TrioStream:
-    subjects: Set[Subject] = MESSAGES | {Subject.FAN_IN, Subject.CONNECTIONS, Subject.IDLE}
+    subjects: Set[Subject] = MESSAGES | ALL_OTHERS
 
     def missing(self) -> str | None:
         return None
@@ -34,8 +36,15 @@ class _TrioStream:
 async def _serve(task: Task, ready: Ready) -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     ready(str(listeners[0].socket.getsockname()[1]))
-    counts = task.work.subject is Subject.ONE_WAY
-    await trio.serve_listeners(partial(_count, Tally(task)) if counts else _echo, listeners)
+    handler: Callable[[trio.SocketStream], Awaitable[None]]
+    match task.work.subject:
+        case Subject.ONE_WAY:
+            handler = partial(_count, Tally(task))
+        case Subject.CONNECTIONS | Subject.IDLE:
+            handler = _greet
+        case _:
+            handler = _echo
+    await trio.serve_listeners(handler, listeners)
 
 
 async def _echo(stream: trio.SocketStream) -> None:
@@ -58,6 +67,24 @@ async def _count(tally: Tally, stream: trio.SocketStream) -> None:
                     tally.arrived(message_id, body)
 
 
+async def _greet(stream: trio.SocketStream) -> None:
+    """Answer lines with themselves."""
+    async with stream:
+        while line := await _read_line(stream):
+            await stream.send_all(line)
+
+
+async def _read_line(stream: trio.SocketStream) -> bytes:
+    """A line, of a peer that waits for the answer before it sends another; b"" at the end."""
+    line = b""
+    while not line.endswith(b"\n"):
+        data = await stream.receive_some(_RECEIVE)
+        if not data:
+            break
+        line += data
+    return line
+
+
 async def _run(task: Task, port: int) -> Figures:
     match task.work.subject:
         case Subject.CONNECTIONS:
@@ -66,32 +93,31 @@ async def _run(task: Task, port: int) -> Figures:
             return await _stay(port, task)
         case Subject.ONE_WAY:
             return await _send(await trio.open_tcp_stream("127.0.0.1", port), OneWay(task))
+        case Subject.RATE:
+            return await _pace(await trio.open_tcp_stream("127.0.0.1", port), task)
         case _:
             return await _ask_all(port, task)
 
 
 async def _visit(port: int, run: Echoes) -> Figures:
     while run.running:
-        stream, answer = await _say(port, frame(run.next_id(), run.body))
+        stream, line = await _say(port, b"%d\n" % run.next_id())
         await stream.aclose()
-        run.answered(*answer)
+        run.answered(int(line), run.body)
     return echo_figures([run])
 
 
-async def _say(port: int, request: bytes) -> tuple[trio.SocketStream, tuple[int, bytes]]:
-    """A new connection, and its answer to this request."""
+async def _say(port: int, line: bytes) -> tuple[trio.SocketStream, bytes]:
+    """A new connection, and its answer to this line."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
-    await stream.send_all(request)
-    cutter, answers = Cutter(), list[tuple[int, bytes]]()
-    while not answers:
-        answers += cutter.feed(await stream.receive_some(_RECEIVE))
-    return stream, answers[0]
+    await stream.send_all(line)
+    return stream, await _read_line(stream)
 
 
 async def _stay(port: int, task: Task) -> Figures:
-    streams = [(await _say(port, frame(1, b"hello")))[0] for _ in range(ALREADY_OPEN)]
+    streams = [(await _say(port, b"hello\n"))[0] for _ in range(ALREADY_OPEN)]
     memory = IdleMemory(task)
-    streams += [(await _say(port, frame(1, b"hello")))[0] for _ in range(task.work.channels)]
+    streams += [(await _say(port, b"hello\n"))[0] for _ in range(task.work.channels)]
     figures = memory.figures()
     for stream in streams:
         await stream.aclose()
@@ -136,6 +162,26 @@ async def _ask(stream: trio.SocketStream, run: Echoes, outstanding: int, send: _
                 requests.append(frame(run.next_id(), run.body))
         if requests:
             await send(b"".join(requests))
+
+
+async def _pace(stream: trio.SocketStream, task: Task) -> Figures:
+    saturation = Echoes(task.saturation)
+    await _ask(stream, saturation, task.work.outstanding, stream.send_all)
+    run = OpenLoop(task, saturation.per_second)
+
+    async def send(ids: range) -> None:
+        await stream.send_all(b"".join(frame(message_id, run.body) for message_id in ids))
+
+    cutter = Cutter()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_when_due, run, TrioAlarm(), send)
+        while not run.finished:
+            data = await stream.receive_some(_RECEIVE)
+            if not data:
+                raise WrongAnswer("the server has closed the connection")
+            for message_id, body in cutter.feed(data):
+                run.answered(message_id, body)
+    return run.figures()
 
 
 async def _send(stream: trio.SocketStream, run: OneWay) -> Figures:

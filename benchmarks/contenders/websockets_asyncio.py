@@ -20,7 +20,7 @@ from benchmarks.work import Subject, Task
 
 
 class _Websockets:
-    subjects: Set[Subject] = MESSAGES
+    subjects: Set[Subject] = MESSAGES | {Subject.RATE}
 
     def missing(self) -> str | None:
         return None

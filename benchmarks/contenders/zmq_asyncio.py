@@ -13,7 +13,7 @@ from benchmarks.work import Subject, Task
 
 
 class _ZmqAsyncio:
-    subjects: Set[Subject] = MESSAGES
+    subjects: Set[Subject] = MESSAGES | {Subject.RATE}
 
     def missing(self) -> str | None:
         return None

@@ -84,6 +84,40 @@ def test_memory_is_left_out_where_it_cannot_be_measured(
     assert "without the memory" in capsys.readouterr().err
 
 
+def test_the_open_loop_is_left_out_where_there_are_no_alarms(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.alarm.can_be_set", lambda: False)
+
+    assert command.main(["--work", "rate", "--contender", "pytofu"]) == 0
+
+    assert "without the open loop" in capsys.readouterr().err
+
+
+def test_marks_are_measured_with_what_they_take_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs: list[tuple[str, str]] = []
+
+    def run_pair(name: str, task: Task) -> Figures:
+        assert task.seconds == 0.5
+        pairs.append((task.work.name, name))
+        return {"per_second": 1.0}
+
+    monkeypatch.setattr("benchmarks.runner.run_pair", run_pair)
+    monkeypatch.setattr(command, "why_not", lambda name: None)
+
+    assert command.main(["--marks", "--work", "echo-64x64", "--work", "rate"]) == 0
+
+    assert pairs == [("echo-64x64", name) for name in ("pytofu", "pytofu-uds", "pyzmq")] * 9
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "marks",
+        "  MISSED     1.00  (at least 1.15)  echo, 64 bytes, 64 outstanding: pytofu over pyzmq",
+        "  reached    1.00  (at least 1.00)  echo, 64 bytes, 64 outstanding:"
+        " pytofu-uds over pytofu",
+    ]
+
+
 def test_an_unknown_work_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["--work", "sleep"])
@@ -124,10 +158,11 @@ def test_a_quick_run_is_of_few_and_proves_nothing(
         pairs.add((task.work.name, name))
         return {"per_second": 1.0}
 
+    monkeypatch.setattr("benchmarks.alarm.can_be_set", lambda: True)
     monkeypatch.setattr("benchmarks.runner.run_pair", run_pair)
 
     assert command.main(["--quick"]) == 0
 
-    assert {("echo-64x64", "pytofu"), ("connect", "asyncio"), ("idle-1000", "trio")} <= pairs
-    assert len(pairs) < 50
+    assert {("echo-64x64", "pytofu"), ("connect", "asyncio"), ("rate-50", "trio")} <= pairs
+    assert len(pairs) < 60
     assert "marks" not in capsys.readouterr().out

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import contenders, memory, process
+from benchmarks import alarm, contenders, memory, process
 from benchmarks.contenders import NAMES, Ready, load, why_not
 from benchmarks.runner import Failure, run_pair
 from benchmarks.runs import Echoes, Figures, WrongAnswer, echo_figures
@@ -17,6 +17,7 @@ _WORKS = (
     Work(Subject.ECHO, body=65535, outstanding=16),
     Work(Subject.ONE_WAY, body=1024),
     Work(Subject.FAN_IN, channels=20),
+    Work(Subject.RATE, outstanding=8, share=50),
     Work(Subject.CONNECTIONS, body=0),
     Work(Subject.IDLE, channels=20),
 )
@@ -42,11 +43,17 @@ def test_a_contender_answers_rightly(name: str, work: Work) -> None:
         pytest.skip(reason)
     if work.subject is Subject.IDLE and not memory.can_be_measured():
         pytest.skip("this system does not say how large a process is")
+    if work.subject is Subject.RATE and not alarm.can_be_set():
+        pytest.skip("there are no alarms here")
 
     figures = run_pair(name, Task(work, seconds=0.05, warm_up=0.01))
 
     if work.subject is Subject.IDLE:
         assert figures.keys() == {"server_bytes", "client_bytes"}
+    elif work.subject is Subject.RATE:
+        assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["p999_us"]
+        assert figures["offered_per_second"] == int(figures["saturating_per_second"] / 2)
+        assert figures["samples"] == pytest.approx(figures["offered_per_second"] * 0.05, abs=2)
     else:
         assert figures["per_second"] > 0
     assert ("fairness" in figures) == (work.subject is Subject.FAN_IN)

@@ -2,8 +2,10 @@
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from benchmarks.runs import Echoes, OneWay, Tally, WrongAnswer, echo_figures
+from benchmarks.runs import Echoes, OneWay, Tally, WrongAnswer, echo_figures, percentile
 from benchmarks.work import WORKS, Subject, Task, Work
 
 _TASK = Task(Work(Subject.ECHO, body=64, outstanding=4), seconds=0.01, warm_up=0.0)
@@ -22,7 +24,7 @@ def test_answers_are_timed_and_counted() -> None:
 
     assert run.outstanding == 0
     assert figures["messages"] == run.messages
-    assert figures["per_second"] == pytest.approx(len(run.round_trips) / 0.01)
+    assert figures["per_second"] == run.per_second == pytest.approx(len(run.round_trips) / 0.01)
     assert 0 < figures["p50_us"] <= figures["p99_us"]
     assert figures["client_cpu_us"] >= figures["client_kernel_us"] >= 0
     assert "fairness" not in figures
@@ -59,6 +61,27 @@ def test_an_answer_of_another_channel_is_noticed() -> None:
 def test_no_answer_at_all_is_a_wrong_answer() -> None:
     with pytest.raises(WrongAnswer, match="nothing"):
         echo_figures([Echoes(_TASK)])
+
+
+@pytest.mark.parametrize(
+    ("per_mille", "expected"), [(500, 50), (990, 99), (999, 100), (1000, 100), (0, 1)]
+)
+def test_percentiles_of_a_hundred(per_mille: int, expected: int) -> None:
+    assert percentile(range(1, 101), per_mille) == expected
+
+
+@given(
+    samples=st.lists(st.integers(0, 99), min_size=1, max_size=50), per_mille=st.integers(0, 1000)
+)
+def test_a_percentile_is_the_least_sample_that_so_many_do_not_exceed(
+    samples: list[int], per_mille: int
+) -> None:
+    found = percentile(sorted(samples), per_mille)
+
+    below = sum(sample < found for sample in samples)
+    assert found in samples
+    assert sum(sample <= found for sample in samples) * 1000 >= per_mille * len(samples)
+    assert found == min(samples) or below * 1000 < per_mille * len(samples)
 
 
 def _send_all(run: OneWay, tally: Tally) -> None:
