@@ -1,0 +1,1 @@
+"""What most programs want: calls, streams, topics and services between peers."""

@@ -1,0 +1,286 @@
+"""What the peer asks of this side: requests on one link, and the handlers at work on them."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Protocol
+
+import trio
+
+from pytofu.peers.assembly import Assembly, Budget
+from pytofu.peers.calls import Respond, Result, failed, respond
+from pytofu.peers.errors import NotSent, RemoteError, Unanswered
+from pytofu.peers.incoming import NO_HEADERS, Incoming
+from pytofu.peers.outlet import Outlet
+from pytofu.peers.streams import AcceptedStream
+from pytofu.peers.topics import Subscriber, Topics
+from pytofu.peers.wire import (
+    CREDIT,
+    ITEM,
+    METHOD,
+    PART_LEN,
+    STREAM,
+    SUBSCRIBE,
+    TIMEOUT,
+    Headers,
+    read_count,
+    read_timeout,
+    user_headers,
+)
+from pytofu.public.ampe import Ampe
+from pytofu.values.errors import InvalidMessageIdException
+from pytofu.values.header import OpCode
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message
+
+_LATE: Final = RemoteError("DEADLINE_EXCEEDED", "the time that the caller gave was up")
+_REFUSED: Final = RemoteError("UNAVAILABLE", "the peer takes no more calls")
+_MAX_SUBSCRIPTIONS: Final = 1000
+
+
+class Spawn(Protocol):
+    """Starts a task where those of a link run."""
+
+    def __call__[*Ts](self, task: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+        """Start it; it is run soon."""
+        ...
+
+
+class _Handling:
+    """One request: its body while that comes in, then its turn to wait for, then its handler."""
+
+    __slots__ = (
+        "assembly", "body", "given_up", "headers", "held", "ident", "running", "scope", "stream",
+    )  # fmt: skip
+
+    def __init__(self, ident: int, headers: Headers) -> None:
+        self.ident = ident
+        self.headers = headers
+        self.body = b""
+        self.assembly: Assembly | None = None  # of a body that comes in parts
+        self.stream: AcceptedStream | None = None
+        self.held: Holder[Message] | None = None  # while it waits
+        self.running = False
+        self.given_up = False
+        self.scope = trio.CancelScope()
+        if TIMEOUT in headers:
+            # The time runs from the beginning, also while it waits for its turn.
+            self.scope.deadline = trio.current_time() + read_timeout(headers[TIMEOUT])
+
+
+class Answering:
+    """Runs a handler for each request, `limit` at a time; the others wait.
+
+    A request that waits keeps its message from the pool, so that the engine sees who makes it
+    wait and stops reading from that peer. Whoever gives up, or goes, takes his handlers along.
+    """
+
+    def __init__(
+        self,
+        ampe: Ampe,
+        outlet: Outlet,
+        budget: Budget,
+        limit: int,
+        spawn: Spawn,
+        on_less_busy: Callable[[], None],
+    ) -> None:
+        self.handler: Respond | None = None
+        self.topics: Topics | None = None
+        self.refusing: bool = False
+        self._subscribers: dict[int, Subscriber] = {}
+        self._ampe = ampe
+        self._outlet = outlet
+        self._budget = budget
+        self._limit = limit
+        self._by_id: dict[int, _Handling] = {}
+        self._waiting: dict[_Handling, None] = {}
+        self._running: set[_Handling] = set()
+        self._spawn = spawn
+        self._on_less_busy = on_less_busy
+
+    @property
+    def busy(self) -> int:
+        """Requests of the peer that are not answered yet."""
+        return len(self._running) + len(self._waiting)
+
+    # ------------------------------------------------------------------ what arrives
+
+    def arrived(self, message: Message, headers: Headers, holder: Holder[Message]) -> None:
+        """Take a Request, or a part of one, or an item of a stream."""
+        ident = message.message_id
+        handling = self._by_id.get(ident)
+        if handling is not None and handling.stream is not None:
+            handling.stream.arrived(message, headers)
+            return
+        if not ident and (STREAM in headers or SUBSCRIBE in headers):
+            return  # which nothing could be answered to
+        if SUBSCRIBE in headers:
+            self._subscribe(ident, headers)
+            return
+        if handling is None or handling.running or handling.held is not None:
+            # A program without these conventions may use an id twice.
+            if ITEM in headers:
+                return  # of a stream whose handler has ended
+            handling = self._by_id[ident] = _Handling(ident, headers)
+            if STREAM in headers:
+                handling.stream = AcceptedStream(self._outlet, ident, self._budget)
+                if not message.has_more():
+                    handling.stream.arrived(message, headers)
+        more = message.has_more() and handling.stream is None
+        if not more and handling.assembly is None:
+            handling.body = message.payload
+        elif not self._assemble(handling, message.payload, more):
+            return
+        if self.refusing:
+            self._reject(handling, _REFUSED, refused=True)
+        elif self.handler is None:
+            self._reject(handling, RemoteError("UNIMPLEMENTED", "there is no handler here"))
+        elif len(self._running) < self._limit:
+            self._start(handling, self.handler)
+        else:
+            handling.held = Holder(holder.take())
+            self._waiting[handling] = None
+
+    def _assemble(self, handling: _Handling, part: bytes, more: bool) -> bool:
+        """Add a part; whether the body is whole, and not too long."""
+        if handling.assembly is None:
+            handling.assembly = Assembly(self._budget)
+        handling.assembly.add(part)
+        if not more and handling.assembly.too_long:
+            self._reject(handling, RemoteError("RESOURCE_EXHAUSTED", "the request is too long"))
+            return False
+        return not more
+
+    def _reject(self, handling: _Handling, error: RemoteError, *, refused: bool = False) -> None:
+        self._end(handling)
+        self._outlet.tell_error(handling.ident, error, refused=refused)
+
+    # ------------------------------------------------------------------ topics
+
+    def _subscribe(self, ident: int, headers: Headers) -> None:
+        credit = read_count(headers.get(CREDIT)) or 0
+        error: RemoteError | None = None
+        if self.refusing:
+            error = _REFUSED
+        elif self.topics is None:
+            error = RemoteError("UNIMPLEMENTED", "nothing is published here")
+        elif len(self._subscribers) >= _MAX_SUBSCRIPTIONS or ident in self._subscribers:
+            error = RemoteError("RESOURCE_EXHAUSTED", "too many subscriptions")
+        else:
+            try:
+                found = self.topics.subscribe(self._outlet, ident, headers[SUBSCRIBE], credit)
+            except ValueError as reason:
+                error = RemoteError("INVALID_ARGUMENT", str(reason))
+            else:
+                self._subscribers[ident] = found
+                found.on_end = partial(self._unsubscribe, ident, self.topics, found)
+                self._outlet.tell(OpCode.RESPONSE, ident, more=True)
+        if error is not None:
+            self._outlet.tell_error(ident, error, refused=error is _REFUSED)
+
+    def _unsubscribe(self, ident: int, topics: Topics, subscriber: Subscriber) -> None:
+        topics.unsubscribe(subscriber)
+        self._subscribers.pop(ident, None)
+
+    # ------------------------------------------------------------------ what else arrives
+
+    def granted(self, ident: int, credit: int) -> None:
+        """The peer has room again for what this side sends in a stream, or publishes."""
+        subscriber = self._subscribers.get(ident)
+        if subscriber is not None:
+            subscriber.granted(credit)
+        handling = self._by_id.get(ident)
+        if handling is not None and handling.stream is not None:
+            handling.stream.granted(credit)
+
+    def cancel(self, ident: int) -> None:
+        """The caller has given up, or the subscriber."""
+        subscriber = self._subscribers.get(ident)
+        if subscriber is not None:
+            subscriber.end()
+        handling = self._by_id.get(ident)
+        if handling is not None:
+            self._give_up(handling, RemoteError("CANCELLED", "the caller has given up"))
+
+    def close(self, error: Unanswered) -> None:
+        """The channel has ended: so do the handlers."""
+        for handling in (*self._by_id.values(), *self._waiting, *self._running):
+            self._give_up(handling, error)
+        for subscriber in list(self._subscribers.values()):
+            subscriber.end()
+
+    def _give_up(self, handling: _Handling, error: Exception) -> None:
+        handling.given_up = True
+        handling.scope.cancel()
+        if handling.stream is not None:
+            handling.stream.fail(error)
+        if not handling.running:
+            self._end(handling)
+
+    # ------------------------------------------------------------------ the handlers
+
+    def _start(self, handling: _Handling, handler: Respond) -> None:
+        handling.running = True
+        self._running.add(handling)
+        self._spawn(self._carry_out, handling, handler)
+
+    async def _carry_out(self, handling: _Handling, handler: Respond) -> None:
+        headers = handling.headers
+        request = Incoming(
+            handling.body if handling.assembly is None else handling.assembly.take(),
+            user_headers(headers) if headers else NO_HEADERS,
+            headers.get(METHOD, ""),
+            handling.stream,
+        )
+        result: Result | None = None
+        try:
+            try:
+                with handling.scope:
+                    if handling.given_up or TIMEOUT in headers:
+                        await trio.lowlevel.checkpoint_if_cancelled()  # too late already
+                    await self._send(
+                        handling, await respond(handler, request, self._budget.longest)
+                    )
+            except Exception:
+                result = failed(request)
+            if handling.scope.cancelled_caught:
+                result = Result.of_error(_LATE)
+            if result is not None and not handling.given_up:
+                self._outlet.tell(OpCode.RESPONSE, handling.ident, result.lines)
+        finally:
+            self._running.discard(handling)
+            self._end(handling)
+            if self._waiting:
+                self._start_waiting(handler)
+
+    async def _send(self, handling: _Handling, result: Result) -> None:
+        ident, lines, body = handling.ident, result.lines, result.body
+        try:  # not `suppress`: this is the hot path
+            if handling.stream is not None:
+                await handling.stream.send_result(lines, body)
+            elif len(body) <= PART_LEN:
+                await self._outlet.send(OpCode.RESPONSE, ident, lines, body)
+            else:
+                await self._outlet.send_parts(OpCode.RESPONSE, ident, lines, body)
+        except (NotSent, Unanswered, RemoteError, InvalidMessageIdException):
+            pass  # nobody is there to hear it, or the request's id (0) is none to answer to
+
+    def _start_waiting(self, handler: Respond) -> None:
+        while self._waiting and len(self._running) < self._limit:
+            handling = next(iter(self._waiting))
+            self._stop_waiting(handling)
+            self._start(handling, handler)
+
+    def _stop_waiting(self, handling: _Handling) -> None:
+        assert handling.held is not None
+        del self._waiting[handling]
+        self._ampe.put(handling.held)
+
+    def _end(self, handling: _Handling) -> None:
+        """Nothing of it is left: not in the tables, not in the budget, not from the pool."""
+        if self._by_id.get(handling.ident) is handling:
+            del self._by_id[handling.ident]
+        if handling in self._waiting:
+            self._stop_waiting(handling)
+        if handling.assembly is not None:
+            handling.assembly.drop()
+        self._on_less_busy()

@@ -1,0 +1,238 @@
+"""What this side asks of the peer: its calls and streams that are open on one link."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final, Protocol
+
+import trio
+
+from pytofu.peers.assembly import Budget
+from pytofu.peers.calls import Call, add_timeout, request_lines
+from pytofu.peers.errors import NotSent, RemoteError, Unanswered, to_error
+from pytofu.peers.incoming import Incoming
+from pytofu.peers.outlet import Outlet
+from pytofu.peers.streams import OpenedStream
+from pytofu.peers.subscriptions import Subscription
+from pytofu.peers.wire import (
+    CANCEL,
+    DETAIL,
+    MAX_BODY,
+    PART_LEN,
+    REFUSED,
+    STREAM,
+    SUBSCRIBE,
+    Features,
+    Headers,
+)
+from pytofu.values.header import OpCode
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError
+
+_SKEW: Final = 0.1
+"""Seconds by which the peer's clock may run out before ours."""
+
+_UNLIMITED: Final = 1 << 62
+
+_OPENERS: Final = frozenset({STREAM, SUBSCRIBE})
+
+
+class Asked(Protocol):
+    """Something that was asked: takes what comes in answer."""
+
+    def arrived(self, message: Message, headers: Headers) -> None:
+        """Take a frame of the answer."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will come."""
+        ...
+
+
+class Asking:
+    """Open calls and streams by message_id; ids are odd on the connecting side, else even."""
+
+    def __init__(
+        self, outlet: Outlet, budget: Budget, first_id: int, on_less_busy: Callable[[], None]
+    ) -> None:
+        self.left: trio.Event = trio.Event()
+        """Set when the link has ended or is about to: nothing new is asked."""
+        self.features: Features | None = None
+        self._outlet = outlet
+        self._budget = budget
+        self._first_id = first_id
+        self._next_id = first_id
+        self._open: dict[int, Asked] = {}
+        self._slots = _UNLIMITED  # how many more calls the peer carries out now
+        self._waiting = trio.lowlevel.ParkingLot()
+        self.busy: int = 0
+        """Calls and streams under way."""
+        self._on_less_busy = on_less_busy
+        self._error: Unanswered | None = None
+
+    def begin(self, features: Features | None) -> None:
+        """The Hello was answered: what the peer knows is known."""
+        self.features = features
+        if features is not None and features.calls:
+            self._slots = features.calls
+
+    # ------------------------------------------------------------------ calls
+
+    async def call(self, method: str, headers: Mapping[str, str], body: bytes) -> Incoming:
+        """Send a request and wait for its answer; see `Peer.call`."""
+        if len(body) > MAX_BODY:
+            raise ValueError(f"a request of {len(body)} bytes: {MAX_BODY} are the most")
+        lines = request_lines(method, headers)
+        await self._take_slot()
+        deadline = float("inf") if self.features is None else add_timeout(lines)
+        call = Call(self._budget)
+        ident = self.register(call)
+        try:
+            if len(body) <= PART_LEN:
+                await self._outlet.send(OpCode.REQUEST, ident, lines, body)
+            else:
+                await self._outlet.send_parts(OpCode.REQUEST, ident, lines, body)
+            await call.done.wait()
+        except BaseException as error:
+            if not isinstance(error, NotSent):
+                self.cancel(ident)
+            raise
+        finally:
+            self.forget(ident)
+            call.drop()
+            self._free_slot()
+        try:
+            return call.outcome()
+        except RemoteError as error:
+            # Both clocks run for the same deadline. Should the peer's be first, the caller's own
+            # scope has the word, unless it was given more time since.
+            if error.code == "DEADLINE_EXCEEDED" and deadline - trio.current_time() < _SKEW:
+                await trio.sleep_until(deadline)
+            raise
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, headers: Mapping[str, str], body: bytes
+    ) -> AsyncGenerator[OpenedStream]:
+        """Open a stream for the length of a block; see `Peer.stream`."""
+        if len(body) > PART_LEN:
+            raise ValueError(f"the request of a stream has at most {PART_LEN} bytes")
+        lines = [*request_lines(method, headers), (STREAM, "1")]
+        await self._take_slot()
+        try:
+            self.check_features("streams")
+            add_timeout(lines)
+            stream = OpenedStream(self._outlet, self._next_id, self._budget)
+            ident = self.register(stream)
+            try:
+                await self._outlet.send(OpCode.REQUEST, ident, lines, body, more=True)
+                yield stream
+            finally:
+                self.forget(ident)
+                if not stream.over:
+                    self.cancel(ident)
+                stream.fail(RemoteError("CANCELLED", "the stream's block was left"))
+        finally:
+            self._free_slot()
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Ask for it; never waits. Raises `NotSent`, or `RemoteError`."""
+        self.check_open()
+        self.check_features("topics")
+        ident = self.register(subscription)
+        try:
+            subscription.begin(self._outlet, ident, self._budget)
+        except NotSent:
+            self.forget(ident)
+            raise
+        subscription.leave = partial(self._unsubscribe, ident)
+
+    def _unsubscribe(self, ident: int) -> None:
+        if ident in self._open:
+            self.forget(ident)
+            self.cancel(ident)
+
+    def check_features(self, what: str) -> None:
+        """Raise `RemoteError` if the peer knows nothing of these conventions."""
+        if self.features is None:
+            raise RemoteError("UNIMPLEMENTED", f"the peer does not know {what}")
+
+    def register(self, asked: Asked) -> int:
+        """Give it a message_id, under which it will hear what comes."""
+        ident = self._next_id
+        self._next_id += 2
+        self._open[ident] = asked
+        return ident
+
+    def forget(self, ident: int) -> None:
+        """It wants to hear no more."""
+        self._open.pop(ident, None)
+
+    def cancel(self, ident: int) -> None:
+        """Tell the peer that nobody waits for this any more; never waits."""
+        if self.features is not None and self._error is None:
+            self._outlet.tell(OpCode.SIGNAL, ident, ((CANCEL, "1"),))
+
+    # ------------------------------------------------------------------ slots
+
+    async def _take_slot(self) -> None:
+        self.check_open()
+        if self._slots > 0:
+            self._slots -= 1
+        else:
+            await self._waiting.park()  # whoever ends a call hands its slot on
+            self.check_open()
+        self.busy += 1
+
+    def _free_slot(self) -> None:
+        self.busy -= 1
+        if self._waiting:
+            self._waiting.unpark()
+        else:
+            self._slots += 1
+        self._on_less_busy()
+
+    def check_open(self) -> None:
+        """Raise `NotSent` if nothing new can be asked."""
+        if self._error is not None:
+            raise NotSent(self._error.error_code, self._error.message)
+        if self.left.is_set():
+            raise NotSent(AmpeError.CHANNEL_CLOSED, "the peer is leaving")
+
+    # ------------------------------------------------------------------ what arrives
+
+    def arrived(self, message: Message, headers: Headers) -> bool:
+        """Take a Response; False if it answers nothing that was ever asked."""
+        ident = message.message_id
+        asked = self._open.get(ident)
+        if asked is not None:
+            if REFUSED in headers:
+                self.leave()
+            asked.arrived(message, headers)
+            return True
+        # Late ones are nobody's: given up, or too long.
+        return self._first_id <= ident < self._next_id and (ident - self._first_id) % 2 == 0
+
+    def came_back(self, message: Message, headers: Headers) -> None:
+        """A Request was not sent, or not all of it."""
+        asked = self._open.get(message.message_id)
+        if asked is not None and (isinstance(asked, Call) or _OPENERS & headers.keys()):
+            asked.fail(NotSent(to_error(message.status), headers.get(DETAIL, "")))
+
+    def granted(self, ident: int, credit: int) -> None:
+        """The peer has room again for what this side sends in a stream."""
+        asked = self._open.get(ident)
+        if isinstance(asked, OpenedStream):
+            asked.granted(credit)
+
+    def leave(self) -> None:
+        """Ask nothing new; whoever waits for a slot is told."""
+        self.left.set()
+        self._waiting.unpark_all()
+
+    def close(self, error: Unanswered) -> None:
+        """The channel has ended."""
+        self._error = error
+        self.leave()
+        for asked in list(self._open.values()):
+            asked.fail(error)

@@ -1,0 +1,126 @@
+"""`connect`: a peer for the length of an `async with` block."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from typing import Final
+
+import trio
+
+from pytofu.peers.errors import ConnectError
+from pytofu.peers.heartbeat import watch
+from pytofu.peers.hub import Hub
+from pytofu.peers.incoming import NO_HEADERS
+from pytofu.peers.link import BYE_TIME, Link
+from pytofu.peers.peer import Handler, OnPeer, Peer
+from pytofu.peers.reconnect import Backoff, LastingPeer
+from pytofu.peers.wire import FEATURES, Features, checked
+from pytofu.public.ampe import Ampe, open_ampe
+from pytofu.public.borrowing import borrowed_message
+from pytofu.values.address_text import ClientAddress, address_text, client_address
+
+_CALLS: Final = 64
+"""How many calls of the peer the connecting side carries out at a time."""
+
+
+@asynccontextmanager
+async def connect(
+    address: str | ClientAddress,
+    handler: Handler | None = None,
+    *,
+    hello: Mapping[str, str] = NO_HEADERS,
+    reconnect: Backoff | None = None,
+    heartbeat: float | None = None,
+    on_peer: OnPeer | None = None,
+    ampe: Ampe | None = None,
+) -> AsyncGenerator[Peer]:
+    """A peer for the length of an `async with` block.
+
+    `address` is `tcp://HOST:PORT`, `uds://PATH` or an address object. `handler` answers what the
+    peer asks, 64 calls at a time. `hello` are headers for the peer to see as its `Peer.info`.
+    `on_peer(peer)` is run, to its end, when the connection is there, before anything else is
+    asked on it. With `heartbeat`, a peer from which nothing is heard for twice as many seconds is
+    closed, here and by the peer, if both know of this. Without `ampe`, an engine for this
+    connection alone is opened.
+
+    With `reconnect`, entering the block waits until the peer is there, and a connection that ends
+    is followed by another; `on_peer` is run on each, subscriptions come back by themselves, and
+    calls wait while there is none: see `Backoff` and `Peer.call`.
+
+    Raises `ConnectError` if nobody can be reached (not with `reconnect`), and ValueError for what
+    is no address. Leaving the block says Bye and waits a short while for the answer; leaving it
+    by an exception or by cancellation closes the connection at once, and the exception leaves it
+    as itself.
+    """
+    target = client_address(address) if isinstance(address, str) else address
+    if heartbeat is not None and heartbeat <= 0:
+        raise ValueError("a heartbeat takes more than 0 seconds")
+    lines = list(checked(hello).items())
+    engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
+    async with engine_manager as engine, engine.open_channel_group() as chnls:
+        failure: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                hub = Hub(engine, chnls)
+                nursery.start_soon(hub.run)
+                open_one = partial(_open_link, hub, target, handler, lines, heartbeat)
+                if reconnect is None:
+                    peer = Peer(await open_one())
+                    if on_peer is not None:
+                        await on_peer(peer)
+                else:
+                    peer = LastingPeer()
+                    nursery.start_soon(peer.keep, open_one, on_peer, reconnect)
+                    await peer.wait_link()
+                yield peer
+                with trio.move_on_after(BYE_TIME):
+                    await peer.bye()
+            except BaseException as error:
+                if nursery.cancel_scope.cancel_called:
+                    raise  # it may be the cancellation that followed what failed in the nursery
+                failure = error  # passes by the nursery, which would wrap it
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+
+async def _open_link(
+    hub: Hub,
+    target: ClientAddress,
+    handler: Handler | None,
+    hello: list[tuple[str, str]],
+    heartbeat: float | None,
+) -> Link:
+    """Connect, say Hello, and wait for the answer. Raises `ConnectError`."""
+    own = Features(0 if handler is None else _CALLS, heartbeat)
+    with borrowed_message(hub.ampe) as holder:
+        message = holder.unwrap()
+        target.format(message)
+        message.text_headers.append(FEATURES, own.to_text("client"))
+        for name, value in hello:
+            message.text_headers.append(name, value)
+        header = hub.chnls.post(holder)
+    link = Link(
+        hub.ampe,
+        hub.chnls,
+        hub.spawn,
+        header.channel_number,
+        hello_id=header.message_id,
+        connecting=True,
+        own=own,
+    )
+    hub.links[header.channel_number] = link
+    if handler is not None:
+        link.answering.handler = partial(handler, Peer(link))
+    try:
+        await link.settled.wait()
+    except BaseException:
+        link.abort()
+        raise
+    if link.closed.is_set():
+        detail = f" ({link.detail})" if link.detail else ""
+        where = address_text(target)
+        raise ConnectError(f"cannot connect to {where}: {link.reason.name}{detail}", link.reason)
+    if heartbeat is not None and link.features is not None:
+        link.accompany(partial(watch, link, heartbeat))
+    return link

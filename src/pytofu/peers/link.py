@@ -1,0 +1,293 @@
+"""One open channel between two peers: Hello, what arrives and where it goes, Bye, the end."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import trio
+
+from pytofu.peers.answering import Answering, Spawn
+from pytofu.peers.asking import Asking
+from pytofu.peers.assembly import Budget
+from pytofu.peers.errors import Unanswered, to_error
+from pytofu.peers.flow import WINDOW, frame_cost
+from pytofu.peers.inbox import Inbox
+from pytofu.peers.incoming import Incoming
+from pytofu.peers.outlet import Outlet
+from pytofu.peers.wire import (
+    ASK,
+    CANCEL,
+    CREDIT,
+    DETAIL,
+    FEATURES,
+    HEARTBEAT,
+    HERE,
+    METHOD,
+    PART_LEN,
+    REASON,
+    Features,
+    Headers,
+    checked,
+    read_count,
+    read_features,
+    read_headers,
+    user_headers,
+)
+from pytofu.public.ampe import Ampe
+from pytofu.public.channel_group import ChannelGroup
+from pytofu.values.header import OpCode
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeStatus
+
+BYE_TIME: Final = 5.0
+"""Seconds for what is under way to end, when one of the two has said Bye."""
+
+_SIGNALS: Final = 2
+"""message_ids below this, counted on each side, stand for no call: the first is that of credit
+for plain Signals."""
+
+
+class Link:
+    """A channel with everything that is open on it.
+
+    `receive` is called by the hub's task for each message of the channel, never waits and never
+    fails for anything that a peer can send. `closed` is set behind the channel's last event.
+    """
+
+    def __init__(
+        self,
+        ampe: Ampe,
+        chnls: ChannelGroup,
+        spawn: Spawn,
+        number: int,
+        *,
+        hello_id: int,
+        connecting: bool,
+        own: Features,
+    ) -> None:
+        self.outlet: Outlet = Outlet(ampe, chnls, number)
+        self.settled: trio.Event = trio.Event()
+        """Set when the Hellos are exchanged, or when they never will be."""
+        self.closed: trio.Event = trio.Event()
+        self.reason: AmpeStatus = AmpeStatus.SUCCESS
+        self.detail: str = ""
+        self.hello: Mapping[str, str] = {}
+        """The program's headers of the peer's Hello, or of its answer."""
+        self._spawn = spawn
+        self.heard: float | None = None
+        """When the last message came, on Trio's clock; noted once a heartbeat has begun."""
+        self._own = own
+        self._hello_id = hello_id
+        # What comes back of our Signals without a header must not look like the last event.
+        self._plain_id = 1 if hello_id != 1 else 2
+        self._budget = Budget()
+        # Ids are odd on the connecting side and even on the other: see docs/conventions.md.
+        self._own_signals, self._peer_signals = (1, 2) if connecting else (2, 1)
+        self.asking: Asking = Asking(
+            self.outlet, self._budget, self._own_signals + _SIGNALS, self._less_busy
+        )
+        self.answering: Answering = Answering(
+            ampe, self.outlet, self._budget, own.calls, spawn, self._less_busy
+        )
+        self.inbox: Inbox = Inbox(self._grant_signals)
+        self._signal_credit = WINDOW
+        self._signalling = trio.lowlevel.ParkingLot()
+        self._idle = trio.lowlevel.ParkingLot()
+        self._said_bye = False
+        self._companions: set[trio.CancelScope] = set()
+        # Better than the last event's: how the HelloRequest came back, or why this side gave up.
+        self._failure: AmpeStatus | None = None
+        self._failure_detail = ""
+
+    # ------------------------------------------------------------------ Hello
+
+    def greeted(self, headers: Headers, side: str) -> None:
+        """The peer has said Hello, or answered ours; `side` is what it is."""
+        self.hello = user_headers(headers)
+        self.asking.begin(read_features(headers.get(FEATURES), side))
+        self.settled.set()
+
+    @property
+    def features(self) -> Features | None:
+        """What the peer knows of the conventions; None if nothing."""
+        return self.asking.features
+
+    def answer_hello(self) -> None:
+        """Say that the peer is welcome. Raises `NotSent`."""
+        lines = ((FEATURES, self._own.to_text("server")),)
+        self.outlet.post(OpCode.HELLO_RESPONSE, self._hello_id, lines)
+
+    def accompany(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task that ends with the link at the latest."""
+        self._spawn(self._accompany, task)
+
+    async def _accompany(self, task: Callable[[], Awaitable[None]]) -> None:
+        with trio.CancelScope() as scope:
+            self._companions.add(scope)
+            if self.closed.is_set():
+                scope.cancel()
+            try:
+                await task()
+            finally:
+                self._companions.discard(scope)
+
+    # ------------------------------------------------------------------ what arrives
+
+    def receive(self, message: Message, holder: Holder[Message]) -> None:
+        """Take a message of this channel. What stays in the holder goes back to the pool."""
+        if self.heard is not None:
+            self.heard = trio.current_time()
+        opcode = message.opcode
+        headers = read_headers(message)
+        if message.is_from_engine():
+            self._from_engine(message, opcode, headers)
+        elif opcode is OpCode.REQUEST:
+            self.answering.arrived(message, headers, holder)
+        elif opcode is OpCode.RESPONSE:
+            if not self.asking.arrived(message, headers):
+                self._to_inbox(message, headers)
+        elif opcode is OpCode.SIGNAL:
+            self._signal(message, headers)
+        elif opcode is OpCode.HELLO_RESPONSE:
+            self.greeted(headers, "server")
+        elif opcode is OpCode.BYE_REQUEST:
+            self._answer_bye(message.message_id)
+        if self._budget.left < 0:
+            self.abort()
+
+    def _from_engine(self, message: Message, opcode: OpCode, headers: Headers) -> None:
+        status = message.status
+        if status is AmpeStatus.CHANNEL_CLOSED and self._is_last_event(message, headers):
+            self._close(headers)
+        elif opcode is OpCode.REQUEST:
+            self.asking.came_back(message, headers)
+        elif opcode in (OpCode.HELLO_REQUEST, OpCode.HELLO_RESPONSE):
+            self._failure = status
+
+    def _is_last_event(self, message: Message, headers: Headers) -> bool:
+        """Whether it is that, and no Signal of ours that comes back (see `_plain_id`)."""
+        return (
+            message.opcode is OpCode.SIGNAL
+            and message.message_id == self._hello_id
+            and headers.keys() <= {REASON, DETAIL}
+        )
+
+    def _signal(self, message: Message, headers: Headers) -> None:
+        ident = message.message_id
+        if CANCEL in headers:
+            self.answering.cancel(ident)
+        elif HEARTBEAT in headers:
+            if headers[HEARTBEAT] == ASK:
+                self.outlet.tell(OpCode.SIGNAL, self._plain_id, ((HEARTBEAT, HERE),))
+        elif (credit := read_count(headers.get(CREDIT))) is not None:
+            if ident == self._own_signals:
+                self._signal_credit += credit
+                self._signalling.unpark_all()
+            elif ident % 2 == self._own_signals % 2:
+                self.asking.granted(ident, credit)
+            else:
+                self.answering.granted(ident, credit)
+        else:
+            self._to_inbox(message, headers)
+
+    def _to_inbox(self, message: Message, headers: Headers) -> None:
+        incoming = Incoming(message.payload, user_headers(headers), headers.get(METHOD, ""))
+        signal = message.opcode is OpCode.SIGNAL
+        self.inbox.add(incoming, frame_cost(message.header), credited=signal)
+
+    # ------------------------------------------------------------------ signals
+
+    async def signal(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Send a Signal, waiting while the peer is behind with those it has."""
+        if len(body) > PART_LEN:
+            raise ValueError(f"a signal has at most {PART_LEN} bytes")
+        lines = list(checked(headers).items())
+        self.asking.check_open()
+        while self.features is not None and self._signal_credit <= 0:
+            await self._signalling.park()
+            self.asking.check_open()
+        header = await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
+        self._signal_credit -= frame_cost(header)  # only now: credit may have come meanwhile
+
+    def _grant_signals(self, credit: int) -> None:
+        if self.features is not None:
+            self.outlet.tell(OpCode.SIGNAL, self._peer_signals, ((CREDIT, str(credit)),))
+
+    # ------------------------------------------------------------------ the end
+
+    @property
+    def usable(self) -> bool:
+        """Whether something new can be asked."""
+        return self.settled.is_set() and not self.asking.left.is_set()
+
+    async def bye(self) -> None:
+        """Close in good order, and wait until the channel has closed.
+
+        A checkpoint; cancelled, the channel closes when the peer answers, or in time.
+        """
+        self.asking.leave()
+        if not self._said_bye:
+            self._said_bye = True
+            self.outlet.tell(OpCode.BYE_REQUEST)
+        await self.closed.wait()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more calls, let those of both sides end within the time, then say Bye."""
+        self.answering.refusing = True
+        self.asking.leave()
+        with trio.move_on_after(seconds):
+            await self._wait_idle()
+        with trio.move_on_after(BYE_TIME):
+            await self.bye()
+
+    def abort(self, reason: AmpeStatus | None = None, detail: str = "") -> None:
+        """Close at once; the link's reason is this one then."""
+        if self._failure is None and reason is not None:
+            self._failure = reason
+            self._failure_detail = detail
+        self.outlet.tell(OpCode.BYE_SIGNAL)
+
+    def _answer_bye(self, ident: int) -> None:
+        self.asking.leave()
+        if self._said_bye or self._is_idle():
+            self.outlet.tell(OpCode.BYE_RESPONSE, ident)
+        else:
+            self._spawn(self._answer_bye_when_idle, ident)
+
+    async def _answer_bye_when_idle(self, ident: int) -> None:
+        with trio.move_on_after(BYE_TIME):
+            await self._wait_idle()
+        self.outlet.tell(OpCode.BYE_RESPONSE, ident)
+
+    def _is_idle(self) -> bool:
+        return not self.asking.busy and not self.answering.busy
+
+    def _less_busy(self) -> None:
+        if self._idle and self._is_idle():
+            self._idle.unpark_all()
+
+    async def _wait_idle(self) -> None:
+        while not self._is_idle():
+            await self._idle.park()
+
+    def _close(self, headers: Headers) -> None:
+        self.detail = self._failure_detail or headers.get(DETAIL, "")
+        found = AmpeStatus.__members__[headers[REASON]]
+        self._end(self._failure or found)
+
+    def shut_down(self) -> None:
+        """The engine, or the group, has gone: no last event will come."""
+        self._end(AmpeStatus.SHUTDOWN_STARTED)
+
+    def _end(self, reason: AmpeStatus) -> None:
+        self.reason = reason
+        self.closed.set()
+        self.settled.set()
+        error = Unanswered(to_error(reason), self.detail or "the channel has closed")
+        self.asking.close(error)
+        self.answering.close(error)
+        self.inbox.close()
+        self._signalling.unpark_all()
+        self._less_busy()
+        for scope in self._companions:
+            scope.cancel()

@@ -1,0 +1,53 @@
+"""What a method of a service takes and gives, read from its annotations: the same on both sides."""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+_NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+@attrs.frozen
+class Method:
+    """Arguments travel as one object, a field each, whatever way they were given."""
+
+    name: str
+    signature: inspect.Signature
+    """Without the instance, and without the peer."""
+    arguments: type
+    """A dataclass with a field for each parameter."""
+    result: Any
+
+
+def method_of(function: Callable[..., Any], name: str, *skipped: str) -> Method:
+    """Read it from a function; `skipped` are parameters that do not travel.
+
+    Raises TypeError for what cannot travel: parameters or a result without annotation, and
+    positional-only or starred parameters.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function)
+    parameters = [one for key, one in signature.parameters.items() if key not in skipped]
+    fields: list[tuple[str, Any, Any]] = []
+    for parameter in parameters:
+        if parameter.kind not in _NAMED or parameter.name not in hints:
+            raise TypeError(f"{name}({parameter}): needs a name and an annotation to travel")
+        fields.append((parameter.name, hints[parameter.name], _field(parameter.default)))
+    if "return" not in hints:
+        raise TypeError(f"{name}: what it returns has no annotation")
+    return Method(
+        name,
+        signature.replace(parameters=parameters),
+        dataclasses.make_dataclass(f"{name} arguments", fields, kw_only=True),
+        hints["return"],
+    )
+
+
+def _field(default: Any) -> Any:
+    if default is inspect.Parameter.empty:
+        return dataclasses.field()
+    return dataclasses.field(default_factory=lambda: default)

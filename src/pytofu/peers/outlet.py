@@ -1,0 +1,146 @@
+"""One channel's way out: text headers and bodies in, messages of this channel posted."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from pytofu.peers.errors import NotSent, RemoteError, error_lines
+from pytofu.peers.wire import PART_LEN, REFUSED
+from pytofu.public.ampe import Ampe
+from pytofu.public.channel_group import ChannelGroup
+from pytofu.values.errors import (
+    AllocationFailedException,
+    AmpeException,
+    ChannelClosedException,
+    InvalidChannelNumberException,
+    ShutdownException,
+)
+from pytofu.values.header import MORE_BIT, BinaryHeader, OpCode
+from pytofu.values.holder import Holder
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeError
+
+type HeaderLines = Sequence[tuple[str, str]]
+
+GONE: Final = (ChannelClosedException, InvalidChannelNumberException, ShutdownException)
+"""What posting raises once the channel, or its engine, has closed."""
+
+
+class Outlet:
+    """Makes and posts the messages of one channel. A message that is not posted goes back."""
+
+    __slots__ = ("_ampe", "_chnls", "number")
+
+    def __init__(self, ampe: Ampe, chnls: ChannelGroup, number: int) -> None:
+        self._ampe = ampe
+        self._chnls = chnls
+        self.number: int = number
+
+    def _message(
+        self, opcode: OpCode, ident: int, lines: HeaderLines, body: bytes, more: bool
+    ) -> Holder[Message]:
+        message = self._ampe.get()
+        holder = Holder(message)
+        header = message.header  # written directly: this is the hot path
+        header.proto_byte = opcode | MORE_BIT if more else opcode
+        header.channel_number = self.number
+        header.message_id = ident
+        if lines:
+            append = message.text_headers.append
+            try:
+                for name, value in lines:
+                    append(name, value)
+            except BaseException:
+                self._ampe.put(holder)
+                raise
+        if body:
+            message.set_payload(body)
+        return holder
+
+    def post(
+        self,
+        opcode: OpCode,
+        ident: int = 0,
+        lines: HeaderLines = (),
+        body: bytes = b"",
+        *,
+        more: bool = False,
+    ) -> BinaryHeader:
+        """Post one message, without waiting. Raises `NotSent`."""
+        try:
+            holder = self._message(opcode, ident, lines, body, more)
+            try:
+                return self._chnls.post(holder)
+            except BaseException:
+                self._ampe.put(holder)
+                raise
+        except GONE as error:
+            raise _not_sent(error) from None
+
+    async def send(
+        self,
+        opcode: OpCode,
+        ident: int = 0,
+        lines: HeaderLines = (),
+        body: bytes = b"",
+        *,
+        more: bool = False,
+    ) -> BinaryHeader:
+        """As `post`, waiting while the channel is behind. Cancelled: nothing was posted."""
+        try:
+            holder = self._message(opcode, ident, lines, body, more)
+            try:
+                return await self._chnls.send(holder)
+            except BaseException:
+                self._ampe.put(holder)
+                raise
+        except GONE as error:
+            raise _not_sent(error) from None
+
+    async def send_parts(self, opcode: OpCode, ident: int, lines: HeaderLines, body: bytes) -> None:
+        """Send a body that is too long for one: headers on the first, `more` on all but the last.
+
+        Cancelled: some of the parts may have been posted.
+        """
+        for start in range(0, len(body), PART_LEN):
+            end = start + PART_LEN
+            await self.send(opcode, ident, lines, body[start:end], more=end < len(body))
+            lines = ()
+
+    def tell(
+        self,
+        opcode: OpCode,
+        ident: int = 0,
+        lines: HeaderLines = (),
+        body: bytes = b"",
+        *,
+        more: bool = False,
+    ) -> None:
+        """Post something that the peer has to know: never waits, never fails.
+
+        Nothing happens once the channel has ended, which its last event says, or for an id (0)
+        that no answer can have. A peer with so much in front of it, unread, that not even this is
+        taken is closed: it would wait for ever for what it was not told.
+        """
+        try:
+            self.post(opcode, ident, lines, body, more=more)
+        except AllocationFailedException:
+            with suppress(AmpeException):
+                self.post(OpCode.BYE_SIGNAL)
+        except AmpeException:
+            pass
+
+    def tell_error(self, ident: int, error: RemoteError, *, refused: bool = False) -> None:
+        """End something that the peer has asked for; as `tell`."""
+        lines = error_lines(error)
+        if refused:
+            lines.append((REFUSED, "1"))
+        self.tell(OpCode.RESPONSE, ident, lines)
+
+
+def _not_sent(error: Exception) -> NotSent:
+    shutdown = isinstance(error, ShutdownException)
+    return NotSent(
+        AmpeError.SHUTDOWN_STARTED if shutdown else AmpeError.CHANNEL_CLOSED,
+        "the engine is shutting down" if shutdown else "the channel has closed",
+    )

@@ -1,0 +1,227 @@
+"""Reconnecting: one `Peer` for a row of links, each made when the one before is of no more use."""
+
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Final, Self
+
+import attrs
+import trio
+from attrs.validators import gt
+
+from pytofu.peers.errors import ConnectError, NotSent, RemoteError, Unanswered
+from pytofu.peers.incoming import NO_HEADERS, Incoming
+from pytofu.peers.link import BYE_TIME, Link
+from pytofu.peers.peer import OnPeer, Peer
+from pytofu.peers.streams import OpenedStream
+from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
+from pytofu.peers.topics import pattern_tokens
+from pytofu.values.status import AmpeError
+
+# Its own: the state of the program's `random` is the program's.
+_RANDOM: Final = random.Random()
+
+
+@attrs.frozen
+class Backoff:
+    """How long to wait between attempts to connect, in seconds.
+
+    Each pause is drawn between 0 and a limit, which begins with `first` and doubles up to
+    `longest`: many clients that lost their server at one moment come back spread over the time.
+    The limit begins anew once a connection has lasted for `longest`.
+    """
+
+    first: float = attrs.field(default=0.1, validator=gt(0))
+    longest: float = attrs.field(default=5.0, validator=gt(0))
+
+    def pauses(self) -> Iterator[float]:
+        """The pauses to make, one after the other, without end."""
+        limit = self.first
+        while True:
+            limit = min(limit, self.longest)
+            yield _RANDOM.uniform(0, limit)
+            limit *= 2
+
+
+class LastingPeer(Peer):
+    """What `connect` gives with `reconnect`: what needs a connection waits for the next one."""
+
+    def __init__(self) -> None:
+        self._closed = trio.Event()
+        self._scope = trio.CancelScope()
+        # `_link` is the newest that has been open, of use or not; there is one behind `wait_link`.
+        self._began = False
+        self._news = trio.Event()  # that there is another or will be none; replaced when set
+        self._subscriptions: dict[Subscription, None] = {}
+        self._messages = _Messages(self)
+
+    # ------------------------------------------------------------------ links
+
+    async def keep(
+        self, open_link: Callable[[], Awaitable[Link]], on_peer: OnPeer | None, backoff: Backoff
+    ) -> None:
+        """Connect, again and again, until the peer is closed."""
+        with self._scope:
+            pauses = backoff.pauses()
+            while True:
+                with suppress(ConnectError, NotSent, Unanswered):
+                    link = await open_link()
+                    began = trio.current_time()
+                    try:
+                        if on_peer is not None:
+                            await on_peer(Peer(link))
+                    except BaseException:
+                        link.abort()
+                        raise
+                    self._use(link)
+                    await link.asking.left.wait()
+                    if trio.current_time() - began >= backoff.longest:
+                        pauses = backoff.pauses()
+                await trio.sleep(next(pauses))
+
+    def _use(self, link: Link) -> None:
+        self._link = link
+        self._began = True
+        for subscription in self._subscriptions:
+            _begin(subscription, link)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def wait_link(self, after: Link | None = None) -> Link:
+        """A link on which something can be asked, other than that one.
+
+        Raises `NotSent` when there will be none.
+        """
+        while not self._closed.is_set():
+            if self._began and self._link is not after and self._link.usable:
+                return self._link
+            await self._news.wait()
+        raise NotSent(AmpeError.CHANNEL_CLOSED, "this peer was closed")
+
+    # ------------------------------------------------------------------ as of any peer
+
+    async def call(
+        self,
+        body: bytes = b"",
+        headers: Mapping[str, str] = NO_HEADERS,
+        *,
+        method: str = "",
+        idempotent: bool = False,
+    ) -> Incoming:
+        """As `Peer.call`, but waits for a connection, and repeats what was not sent.
+
+        What is in doubt is repeated if it is `idempotent`, else raises `Unanswered`.
+        """
+        link: Link | None = None
+        while True:
+            link = await self.wait_link(link)
+            try:
+                return await link.asking.call(method, headers, body)
+            except NotSent:
+                pass
+            except Unanswered:
+                if not idempotent:
+                    raise
+
+    @asynccontextmanager
+    async def stream(
+        self, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS, *, method: str = ""
+    ) -> AsyncGenerator[OpenedStream]:
+        """As `Peer.stream`, but waits for a connection. The stream ends with that connection."""
+        link = await self.wait_link()
+        async with link.asking.stream(method, headers, body) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def subscribe(
+        self, pattern: str, *, window: int = DEFAULT_WINDOW
+    ) -> AsyncGenerator[Subscription]:
+        """As `Peer.subscribe`, on one connection after the other.
+
+        What is published while there is none is not heard; `interruptions` counts such times.
+        """
+        pattern_tokens(pattern)
+        subscription = Subscription(pattern, window, lasting=True)
+        link = await self.wait_link()
+        self._subscriptions[subscription] = None
+        try:
+            _begin(subscription, link)
+            await subscription.wait_confirmed()
+            yield subscription
+        finally:
+            del self._subscriptions[subscription]
+            subscription.leave()
+
+    async def signal(self, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS) -> None:
+        """As `Peer.signal`, but waits for a connection, and repeats what was not sent."""
+        link: Link | None = None
+        while True:
+            link = await self.wait_link(link)
+            try:
+                await link.signal(headers, body)
+            except NotSent:
+                continue
+            return
+
+    @property
+    def messages(self) -> AsyncIterator[Incoming]:
+        """As `Peer.messages`, of one connection after the other."""
+        return self._messages
+
+    @property
+    def closed(self) -> trio.Event:
+        """Set when the peer was closed, here: connections that end are followed by others."""
+        return self._closed
+
+    def close(self) -> None:
+        """Make no more connections."""
+        self._scope.cancel()
+        self._closed.set()
+        self._tell()
+        for subscription in self._subscriptions:
+            subscription.end(NotSent(AmpeError.CHANNEL_CLOSED, "this peer was closed"))
+
+    async def bye(self) -> None:
+        """As `Peer.bye`; no more connections are made."""
+        self.close()
+        await super().bye()
+
+    async def drain(self, seconds: float = BYE_TIME) -> None:
+        """As `Peer.drain`; no more connections are made."""
+        self.close()
+        await super().drain(seconds)
+
+
+def _begin(subscription: Subscription, link: Link) -> None:
+    """Let it begin on a link; if that has gone, it will on the next."""
+    subscription.leave()
+    try:
+        link.asking.subscribe(subscription)
+    except NotSent:
+        pass
+    except RemoteError as error:
+        subscription.end(error)
+
+
+class _Messages:
+    """The messages of one link after the other."""
+
+    def __init__(self, peer: LastingPeer) -> None:
+        self._peer = peer
+        self._link: Link | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Incoming:
+        while True:
+            if self._link is not None:
+                with suppress(StopAsyncIteration):
+                    return await anext(self._link.inbox)
+            try:
+                self._link = await self._peer.wait_link(self._link)
+            except NotSent:
+                raise StopAsyncIteration from None

@@ -1,0 +1,167 @@
+"""`serve`: a handler for whoever connects, until it is cancelled."""
+
+from contextlib import nullcontext
+from functools import partial
+
+import trio
+
+from pytofu.peers.calls import log
+from pytofu.peers.errors import NotSent, Unanswered
+from pytofu.peers.heartbeat import watch
+from pytofu.peers.hub import Hub
+from pytofu.peers.link import Link
+from pytofu.peers.outlet import Outlet
+from pytofu.peers.peer import Handler, OnPeer, Peer
+from pytofu.peers.topics import Topics
+from pytofu.peers.wire import DETAIL, Features, read_headers
+from pytofu.public.ampe import Ampe, open_ampe
+from pytofu.public.borrowing import borrowed_message
+from pytofu.public.channel_group import ChannelGroup
+from pytofu.values.address import parse_address
+from pytofu.values.address_text import ServerAddress, address_text, server_address
+from pytofu.values.header import OpCode
+from pytofu.values.message import Message
+from pytofu.values.status import AmpeStatus
+
+type Where = str | ServerAddress
+
+
+async def serve(
+    handler: Handler | None,
+    *addresses: Where,
+    calls_per_peer: int = 64,
+    on_peer: OnPeer | None = None,
+    topics: Topics | None = None,
+    grace: float = 5.0,
+    ampe: Ampe | None = None,
+    task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer calls at the addresses until cancelled.
+
+    Addresses are `tcp://HOST:PORT` (port 0: the system chooses), `uds://PATH` or address objects;
+    `nursery.start` gives them back as texts, with the real ports. `handler(peer, request)` is run
+    in a task of its own for each request, `calls_per_peer` at a time for each peer; what it
+    returns is the answer. `RemoteError` that it raises goes to the caller as it is, any other
+    exception as code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each
+    peer that comes, and cancelled when it goes. What is published on `topics` peers can subscribe
+    to.
+
+    Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye.
+    Raises OSError if it cannot listen, ValueError for what is no address. Nothing is left behind.
+    """
+    if not addresses:
+        raise ValueError("no address to listen on")
+    targets = [server_address(one) if isinstance(one, str) else one for one in addresses]
+    engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
+    async with engine_manager as engine, engine.open_channel_group() as chnls:
+        failure: BaseException
+        accepting = _Accepting(engine, chnls, handler, on_peer, topics, calls_per_peer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accepting.hub.run)
+            try:
+                task_status.started(tuple([await accepting.listen(target) for target in targets]))
+                await trio.sleep_forever()
+            except BaseException as error:
+                if nursery.cancel_scope.cancel_called:
+                    raise  # it may be the cancellation that followed what failed in the nursery
+                failure = error  # passes by the nursery, which would wrap it
+            finally:
+                with trio.CancelScope(shield=True):
+                    await accepting.drain(grace)
+                accepting.hub.scope.cancel()
+        raise failure
+
+
+class _Accepting:
+    """Listeners, and a link for each peer that comes."""
+
+    def __init__(
+        self,
+        ampe: Ampe,
+        chnls: ChannelGroup,
+        handler: Handler | None,
+        on_peer: OnPeer | None,
+        topics: Topics | None,
+        calls: int,
+    ) -> None:
+        # Shielded: what is under way when `serve` is cancelled is to end in good order.
+        self.hub = Hub(ampe, chnls, self._arrived, shield=True)
+        self._handler = handler
+        self._on_peer = on_peer
+        self._topics = topics
+        self._own = Features(calls=calls if handler is not None else 0)
+        self._listeners: list[int] = []
+        self._welcome: trio.Event = trio.Event()
+        self._welcomed: tuple[str, AmpeStatus] = ("", AmpeStatus.SUCCESS)
+        self._draining = False
+
+    async def listen(self, target: ServerAddress) -> str:
+        """Listen there; returns the address really bound. Raises OSError."""
+        with borrowed_message(self.hub.ampe) as holder:
+            target.format(holder.unwrap())
+            self._welcome = trio.Event()
+            self._listeners.append(self.hub.chnls.post(holder).channel_number)
+        await self._welcome.wait()
+        text, status = self._welcomed
+        if status is not AmpeStatus.SUCCESS:
+            raise OSError(f"cannot listen on {address_text(target)}: {text}")
+        return text
+
+    def _arrived(self, message: Message) -> None:
+        """Take what belongs to no link."""
+        if message.opcode is OpCode.WELCOME_RESPONSE:
+            status = message.status
+            detail = message.text_headers.get(DETAIL)
+            failure = f"{status.name} ({detail})" if detail else status.name
+            bound = address_text(parse_address(message))
+            self._welcomed = (bound if status is AmpeStatus.SUCCESS else failure, status)
+            self._welcome.set()
+        elif message.opcode is OpCode.HELLO_REQUEST:
+            self._accept(message)
+
+    def _accept(self, message: Message) -> None:
+        number, ident = message.channel_number, message.message_id
+        link = Link(
+            self.hub.ampe,
+            self.hub.chnls,
+            self.hub.spawn,
+            number,
+            hello_id=ident,
+            connecting=False,
+            own=self._own,
+        )
+        if self._draining:
+            link.outlet.tell(OpCode.BYE_RESPONSE, ident)
+            return
+        self.hub.links[number] = link
+        peer = Peer(link)
+        if self._handler is not None:
+            link.answering.handler = partial(self._handler, peer)
+        link.answering.topics = self._topics
+        try:
+            link.answer_hello()
+        except NotSent:
+            return  # the end of the channel is on its way
+        link.greeted(read_headers(message), "client")
+        if link.features is not None and link.features.heartbeat is not None:
+            link.accompany(partial(watch, link, link.features.heartbeat))
+        if self._on_peer is not None:
+            link.accompany(partial(self._attend, self._on_peer, peer, link))
+
+    async def _attend(self, on_peer: OnPeer, peer: Peer, link: Link) -> None:
+        try:
+            await on_peer(peer)
+        except (NotSent, Unanswered):
+            link.abort()  # the peer has gone, or is no good
+        except Exception:
+            log.exception("on_peer failed: the peer is sent away")
+            link.abort()
+
+    async def drain(self, grace: float) -> None:
+        """Take no more peers and no more calls; let those under way end, and say Bye."""
+        self._draining = True
+        for number in self._listeners:
+            Outlet(self.hub.ampe, self.hub.chnls, number).tell(OpCode.BYE_SIGNAL)
+        async with trio.open_nursery() as nursery:
+            for link in list(self.hub.links.values()):
+                nursery.start_soon(link.drain, grace)

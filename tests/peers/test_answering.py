@@ -1,0 +1,153 @@
+"""What a peer asks (peers/answering.py): limits, the queue in front of them, hostile requests."""
+
+import pytest
+import trio
+import trio.testing
+
+from pytofu import AmpeStatus, Incoming, OpCode, Peer, Topics, connect
+from tests.peers.pairs import counted, echo, scripted_client, serving
+
+
+class Gate:
+    """A handler that waits until it is let go, and notes what goes on."""
+
+    def __init__(self) -> None:
+        self.open = trio.Event()
+        self.running: list[bytes] = []
+        self.cancelled: list[bytes] = []
+
+    async def __call__(self, peer: Peer, request: Incoming) -> bytes:
+        self.running.append(request.body[:10])
+        try:
+            await self.open.wait()
+        except trio.Cancelled:
+            self.cancelled.append(request.body[:10])
+            raise
+        return request.body
+
+
+async def test_more_requests_than_are_carried_out_wait_and_other_peers_do_not() -> None:
+    gate = Gate()
+    async with (
+        counted() as ampe,
+        serving(gate, calls_per_peer=2, ampe=ampe) as where,
+        scripted_client(where) as script,
+    ):
+        for number in range(9):
+            await script.send(OpCode.REQUEST, number + 1, body=b"%d" % number)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert sorted(gate.running) == [b"0", b"1"]
+        assert ampe.statistics().pool_free == 256 - 7
+        async with connect(where) as other, trio.open_nursery() as nursery:
+            nursery.start_soon(other.call, b"other")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert sorted(gate.running) == [b"0", b"1", b"other"]
+            gate.open.set()
+        bodies = {(await script.expect(OpCode.RESPONSE)).body for _ in range(9)}
+        assert bodies == {b"%d" % number for number in range(9)}
+
+
+async def test_giving_up_one_that_waits() -> None:
+    gate = Gate()
+    async with (
+        counted() as ampe,
+        serving(gate, calls_per_peer=1, ampe=ampe) as where,
+        scripted_client(where) as script,
+    ):
+        for number in (1, 2, 3):
+            await script.send(OpCode.REQUEST, number, body=b"%d" % number)
+        await script.send(OpCode.SIGNAL, 2, b"tofu-cancel:1\r\n")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert ampe.statistics().pool_free == 256 - 1
+        await script.send(OpCode.SIGNAL, 1, b"tofu-cancel:1\r\n")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert gate.running == [b"1", b"3"]
+        assert gate.cancelled == [b"1"]
+        gate.open.set()
+        assert (await script.expect(OpCode.RESPONSE)).body == b"3"
+
+
+async def test_whoever_goes_takes_along_what_waits() -> None:
+    gate = Gate()
+    async with counted() as ampe, serving(gate, calls_per_peer=1, ampe=ampe) as where:
+        async with scripted_client(where) as script:
+            for number in (1, 2, 2, 3):
+                await script.send(OpCode.REQUEST, number, body=b"%d" % number)
+            await script.send(OpCode.REQUEST, 9, b"tofu-stream:1\r\n", more=True)
+            await script.send(OpCode.REQUEST, 4, body=b"part", more=True)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert gate.cancelled == [b"1"]
+
+
+async def test_the_time_runs_while_a_request_waits(autojump_clock: trio.testing.MockClock) -> None:
+    gate = Gate()
+    async with serving(gate, calls_per_peer=1) as where, scripted_client(where) as script:
+        await script.send(OpCode.REQUEST, 1, b"tofu-timeout:2S\r\n", body=b"1")
+        await script.send(OpCode.REQUEST, 2, b"tofu-timeout:1S\r\n", body=b"2")
+        for ident in (1, 2):
+            answer = await script.expect(OpCode.RESPONSE)
+            assert answer.message_id == ident
+            assert b"DEADLINE_EXCEEDED" in answer.text
+    assert gate.running == [b"1"]
+
+
+async def test_an_id_may_be_used_twice() -> None:
+    gate = Gate()
+    async with serving(gate) as where, scripted_client(where, b"") as script:
+        for number in (1, 2):
+            await script.send(OpCode.REQUEST, 5, body=b"%d" % number)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        gate.open.set()
+        bodies = {(await script.expect(OpCode.RESPONSE)).body for _ in range(2)}
+        assert bodies == {b"1", b"2"}
+
+
+async def test_an_id_of_zero_cannot_be_answered(caplog: pytest.LogCaptureFixture) -> None:
+    topics = Topics()
+    server = serving(topics=topics)
+    async with server as where, scripted_client(where) as script:
+        await script.send(OpCode.REQUEST, 0, body=b"0")
+        await script.send(OpCode.REQUEST, 0, b"tofu-stream:1\r\n", more=True)
+        await script.send(OpCode.REQUEST, 0, b"tofu-subscribe:a\r\ntofu-credit:9\r\n")
+        await script.send(OpCode.REQUEST, 1, body=b"1")
+        assert (await script.expect(OpCode.RESPONSE)).body == b"1"
+        assert topics.publish("a", b"") == 0
+    assert caplog.records == []
+
+
+async def test_a_request_in_parts_that_is_given_up() -> None:
+    async with serving() as where, scripted_client(where) as script:
+        await script.send(OpCode.REQUEST, 1, body=b"1", more=True)
+        await script.send(OpCode.SIGNAL, 1, b"tofu-cancel:1\r\n")
+        await script.send(OpCode.REQUEST, 1, body=b"2")
+        assert (await script.expect(OpCode.RESPONSE)).body == b"2"
+
+
+@pytest.fixture
+def small_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies of 100,000 bytes at the most, unfinished ones of 200,000 in all."""
+    monkeypatch.setattr("pytofu.peers.assembly.Budget.__init__.__defaults__", (200_000, 100_000))
+
+
+@pytest.mark.usefixtures("small_bodies")
+async def test_a_request_that_is_too_long() -> None:
+    async with serving() as where, scripted_client(where) as script:
+        for _ in range(5):
+            await script.send(OpCode.REQUEST, 1, body=bytes(50_000), more=True)
+        await script.send(OpCode.REQUEST, 1)
+        assert b"RESOURCE_EXHAUSTED" in (await script.expect(OpCode.RESPONSE)).text
+        await script.send(OpCode.REQUEST, 1, body=b"x")
+        assert (await script.expect(OpCode.RESPONSE)).body == b"x"
+
+
+@pytest.mark.usefixtures("small_bodies")
+async def test_too_many_unfinished_requests_close_the_link() -> None:
+    async with serving(echo) as where:
+        async with scripted_client(where) as script:
+            for ident in range(1, 5):
+                await script.send(OpCode.REQUEST, ident, body=bytes(60_000), more=True)
+            assert (await script.raw.ending())[0] == b""
+        async with connect(where) as peer:
+            await peer.call()
+            assert peer.reason is AmpeStatus.SUCCESS

@@ -1,0 +1,462 @@
+"""Reconnecting (peers/reconnect.py): what waits, what is repeated, what is in doubt."""
+
+import itertools
+import random
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytofu import (
+    AmpeStatus,
+    Backoff,
+    ConnectError,
+    Incoming,
+    NotSent,
+    OpCode,
+    Peer,
+    RemoteError,
+    Topics,
+    Unanswered,
+    connect,
+)
+from tests.peers.faults import Fault, Proxy, restartable
+from tests.peers.pairs import TCP, Script, counted, echo
+from tests.support import RawListener
+
+QUICK = Backoff(first=0.001, longest=0.01)
+
+
+# ---------------------------------------------------------------------- pauses
+
+
+@given(st.floats(0.001, 10), st.floats(0.001, 100))
+def test_pauses_grow_to_the_longest(first: float, longest: float) -> None:
+    limit = first
+    for pause in itertools.islice(Backoff(first, longest).pauses(), 30):
+        assert 0 <= pause <= min(limit, longest)
+        limit *= 2
+
+
+def test_many_clients_come_back_spread() -> None:
+    """Of 1,000 that lost their server at one moment, by when each has tried so many times."""
+    backoff = Backoff(first=0.1, longest=5)
+    for attempts in (1, 3, 8):
+        times = [sum(itertools.islice(backoff.pauses(), attempts)) for _ in range(1000)]
+        span = sum(min(5, 0.1 * 2**i) for i in range(attempts))
+        slots = Counter(int(time / span * 10) for time in times)
+        assert max(slots.values()) < 350
+        assert statistics.stdev(times) > span / 12
+
+
+def test_the_programs_random_numbers_are_its_own() -> None:
+    random.seed(1)
+    state = random.getstate()
+    next(Backoff().pauses())
+    assert random.getstate() == state
+
+
+@pytest.mark.parametrize("settings", [{"first": 0}, {"longest": 0}])
+def test_pauses_take_time(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="> 0"):
+        Backoff(**settings)
+
+
+# ---------------------------------------------------------------------- calls
+
+
+@pytest.mark.parametrize("abruptly", [False, True])
+async def test_calls_wait_while_the_server_is_away(abruptly: bool) -> None:
+    async with restartable(echo) as server, connect(server.where, reconnect=QUICK) as peer:
+        for number in range(3):
+            assert (await peer.call(b"%d" % number)).body == b"%d" % number
+            assert peer.connected
+            await server.down(abruptly=abruptly)
+            async with trio.open_nursery() as nursery:
+
+                async def ask() -> None:
+                    assert (await peer.call(b"waited")).body == b"waited"
+
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not peer.connected
+                await server.up()
+        assert not peer.closed.is_set()
+    assert peer.closed.is_set()
+
+
+async def test_entering_waits_for_the_server() -> None:
+    with RawListener(TCP) as listener:
+        where = listener.client_address
+    with trio.move_on_after(0.05) as scope:
+        async with connect(where, reconnect=QUICK):
+            raise AssertionError
+    assert scope.cancelled_caught
+    with pytest.raises(ConnectError):
+        async with connect(where):
+            raise AssertionError
+
+
+async def test_what_is_in_doubt_is_repeated_only_if_it_may_be() -> None:
+    started = trio.Event()
+    counts: Counter[bytes] = Counter()
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        counts[request.body] += 1
+        if counts[request.body] == 1:
+            if len(counts) == 2:
+                started.set()
+            await trio.sleep_forever()
+        return b"done"
+
+    async with restartable(handler) as server, connect(server.where, reconnect=QUICK) as peer:
+        async with trio.open_nursery() as nursery:
+
+            async def once() -> None:
+                with pytest.raises(Unanswered):
+                    await peer.call(b"once")
+
+            async def repeated() -> None:
+                assert (await peer.call(b"repeated", idempotent=True)).body == b"done"
+
+            nursery.start_soon(once)
+            nursery.start_soon(repeated)
+            await started.wait()
+            await server.down(abruptly=True)
+            await server.up()
+        assert counts == {b"once": 1, b"repeated": 2}
+
+
+async def test_a_server_that_drains_is_left_at_once_for_the_next() -> None:
+    """What it refuses is repeated, while what it still works on is answered."""
+    gate, started = trio.Event(), trio.Event()
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        if request.body == b"slow":
+            started.set()
+            await gate.wait()
+        return request.body
+
+    async with (
+        restartable(handler) as server,
+        connect(server.where, reconnect=QUICK) as peer,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def slow() -> None:
+            assert (await peer.call(b"slow")).body == b"slow"
+
+        nursery.start_soon(slow)
+        await started.wait()
+        server.peers[0]._link.answering.refusing = True
+        assert (await peer.call(b"quick")).body == b"quick"
+        assert len(server.peers) == 2
+        gate.set()
+
+
+async def test_the_hook_is_run_on_each_connection_before_anything_else() -> None:
+    seen: list[bytes] = []
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        seen.append(request.body)
+        return b""
+
+    async def log_in(peer: Peer) -> None:
+        await peer.call(b"log in")
+
+    async with (
+        restartable(handler) as server,
+        connect(server.where, reconnect=QUICK, on_peer=log_in) as peer,
+    ):
+        await peer.call(b"1")
+        await server.down()
+        await server.up()
+        await peer.call(b"2")
+    assert seen == [b"log in", b"1", b"log in", b"2"]
+
+
+async def test_a_hook_without_reconnect() -> None:
+    seen: list[Peer] = []
+
+    async def hook(peer: Peer) -> None:
+        seen.append(peer)
+        await peer.call(b"x")
+
+    async with restartable(echo) as server, connect(server.where, on_peer=hook) as peer:
+        assert seen == [peer]
+
+
+async def test_a_hook_whose_connection_ends_is_run_on_the_next() -> None:
+    attempts = 0
+
+    async def hook(peer: Peer) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            peer._link.abort()
+        await peer.call(b"x")
+
+    async with (
+        restartable(echo) as server,
+        connect(server.where, reconnect=QUICK, on_peer=hook),
+    ):
+        assert attempts == 2
+
+
+async def test_a_hook_that_fails_ends_the_block() -> None:
+    async def hook(peer: Peer) -> None:
+        raise RemoteError("UNAUTHENTICATED")
+
+    async with restartable(echo) as server:
+        with pytest.RaisesGroup(RemoteError):
+            async with connect(server.where, reconnect=QUICK, on_peer=hook):
+                raise AssertionError
+
+
+# ---------------------------------------------------------------------- the rest
+
+
+async def test_subscriptions_come_back_by_themselves() -> None:
+    topics = Topics()
+    async with restartable(echo, topics=topics) as server:
+        async with (
+            connect(server.where, reconnect=QUICK) as peer,
+            peer.subscribe("a") as messages,
+            peer.subscribe("b") as others,
+        ):
+            for number in range(3):
+                while topics.publish("a", b"%d" % number) == 0:
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+                topics.publish("b", b"x")
+                assert (await anext(messages)).body == b"%d" % number
+                assert (await anext(others)).body == b"x"
+                assert messages.interruptions == number
+                await server.down(abruptly=True)
+                await server.up()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert topics.publish("a", b"") == 0
+
+
+async def test_a_subscription_to_a_server_that_comes_back_without_topics() -> None:
+    async with (
+        restartable(echo, topics=Topics()) as server,
+        connect(server.where, reconnect=QUICK) as peer,
+        peer.subscribe("a") as messages,
+    ):
+        server._settings = {}
+        await server.down()
+        await server.up()
+        with pytest.raises(RemoteError, match="UNIMPLEMENTED"):
+            await anext(messages)
+
+
+async def test_a_peer_that_knows_no_topics_ends_a_subscription() -> None:
+    with RawListener(TCP) as listener:
+
+        async def answer() -> None:
+            with await listener.accept() as raw:
+                script = Script(raw)
+                await script.expect(OpCode.HELLO_REQUEST)
+                await script.send(OpCode.HELLO_RESPONSE, 1)
+                await script.expect(OpCode.BYE_REQUEST)
+                await script.send(OpCode.BYE_RESPONSE, 1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            async with connect(listener.client_address, reconnect=QUICK) as peer:
+                with pytest.raises(RemoteError, match="UNIMPLEMENTED"):
+                    async with peer.subscribe("a"):
+                        raise AssertionError
+
+
+async def test_signals_and_messages_of_one_connection_after_the_other() -> None:
+    async with restartable(echo) as server, connect(server.where, reconnect=QUICK) as peer:
+        for number in range(3):
+            await peer.signal(b"%d" % number)
+            there = server.peers[-1]
+            assert (await anext(there.messages)).body == b"%d" % number
+            await there.signal(b"back %d" % number)
+            assert (await anext(peer.messages)).body == b"back %d" % number
+            await server.down()
+            await server.up()
+        await peer.bye()
+        with pytest.raises(StopAsyncIteration):
+            await anext(peer.messages)
+
+
+async def test_what_could_not_be_sent_is_repeated_on_the_next_connection() -> None:
+    """The channel has ended, and the link has not heard of it yet."""
+    topics = Topics()
+    async with (
+        restartable(echo, topics=topics) as server,
+        connect(server.where, reconnect=QUICK) as peer,
+        trio.open_nursery() as nursery,
+    ):
+        heard = trio.Event()
+
+        async def subscribe() -> None:
+            async with peer.subscribe("a") as messages:
+                topics.publish("a", b"y")
+                async for message in messages:
+                    assert message.body == b"y"
+                    break
+            heard.set()
+
+        link = peer._link
+        number, link.outlet.number = link.outlet.number, 65_534
+        nursery.start_soon(subscribe)
+        nursery.start_soon(peer.signal, b"x")
+        await trio.testing.wait_all_tasks_blocked()
+        link.outlet.number = number
+        link.abort()
+        await heard.wait()
+        async for message in server.peers[-1].messages:
+            assert message.body == b"x"
+            break
+        await peer.bye()
+        async for _ in peer.messages:
+            raise AssertionError
+
+
+async def test_streams_wait_for_a_connection_and_end_with_it() -> None:
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        assert request.stream is not None
+        return b"".join([item async for item in request.stream])
+
+    async with restartable(handler) as server, connect(server.where, reconnect=QUICK) as peer:
+        await server.down(abruptly=True)
+        await server.up()
+        async with peer.stream() as stream:
+            await stream.send(b"x")
+            assert await stream.finish() == b"x"
+
+
+@pytest.mark.parametrize("how", ["bye", "drain"])
+async def test_a_peer_that_was_closed(how: str) -> None:
+    async with (
+        restartable(echo, topics=Topics()) as server,
+        connect(server.where, reconnect=QUICK) as peer,
+    ):
+        assert peer.info == {}
+        async with peer.subscribe("a") as messages:
+            await getattr(peer, how)()
+            with pytest.raises(NotSent):
+                await anext(messages)
+        assert peer.closed.is_set()
+        assert peer.reason is AmpeStatus.SUCCESS
+        for use in (peer.call, peer.signal):
+            with pytest.raises(NotSent):
+                await use()
+        with pytest.raises(NotSent):
+            async with peer.stream():
+                raise AssertionError
+
+
+async def test_connections_that_last_begin_the_pauses_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rows: list[int] = []
+
+    class Counting(Backoff):
+        def pauses(self) -> Iterator[float]:
+            rows.append(0)  # when the first pause of the row is asked for
+            for pause in super().pauses():
+                rows[-1] += 1
+                yield pause
+
+    async with (
+        restartable(echo) as server,
+        connect(server.where, reconnect=Counting(0.1, 5)) as peer,
+    ):
+        for lasted in (6, 1, 1, 6):
+            await trio.sleep(lasted)
+            await server.down()
+            await server.up()
+            await peer.call()
+    assert len(rows) == 2
+    assert sum(rows) >= 4
+
+
+# ---------------------------------------------------------------------- kills and stalls
+
+
+async def kills_and_stalls(seed: int, *, reconnect: bool) -> None:
+    """Calls through a proxy that cuts and stalls connections: what the callers were told must be
+    true of what the server has done."""
+    rng = random.Random(seed)
+    done: Counter[bytes] = Counter()
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        if rng.random() < 0.2:
+            await trio.lowlevel.checkpoint()
+        done[request.body[:8]] += 1
+        return request.body
+
+    def next_fault() -> Fault | None:
+        if rng.random() < 0.3:
+            return None
+        return Fault(1 + int(rng.random() ** 3 * 600_000), "stall" if rng.random() < 0.3 else "cut")
+
+    told: dict[bytes, str] = {}
+    async with (
+        counted() as ampe,
+        counted() as server_ampe,
+        restartable(handler, ampe=server_ampe, calls_per_peer=rng.randint(1, 8)) as server,
+        trio.open_nursery() as nursery,
+    ):
+        proxy = Proxy(server.where, next_fault)
+        where = await nursery.start(proxy.run)
+
+        async def calls(number: int, peer: Peer) -> None:
+            for turn in range(rng.randint(1, 6)):
+                idempotent = number % 3 == 0
+                name = b"%c%03d-%03d" % (b"i" if idempotent else b"n", number, turn)
+                body = name + bytes(int(rng.random() ** 6 * 200_000))
+                try:
+                    answer = await peer.call(body, idempotent=idempotent)
+                except NotSent:
+                    told[name] = "not sent"
+                except Unanswered:
+                    told[name] = "in doubt"
+                else:
+                    assert answer.body == body
+                    told[name] = "answered"
+
+        for session in range(1 if reconnect else 5):
+            try:
+                async with (
+                    connect(where, ampe=ampe, reconnect=QUICK if reconnect else None) as peer,
+                    trio.open_nursery() as callers,
+                ):
+                    for number in range(rng.randint(1, 12)):
+                        callers.start_soon(calls, 100 * session + number, peer)
+            except ConnectError:
+                pass
+        nursery.cancel_scope.cancel()
+    for name, outcome in told.items():
+        if outcome == "answered":
+            assert done[name] == 1 or (name[:1] == b"i" and done[name] > 1), name
+        elif outcome == "not sent":
+            assert not reconnect
+            assert done[name] == 0, name
+        else:
+            assert done[name] <= 1, name
+    assert set(done) <= set(told)
+
+
+@pytest.mark.parametrize("reconnect", [False, True])
+@pytest.mark.parametrize("seed", range(15))
+async def test_what_callers_are_told_is_true(seed: int, reconnect: bool) -> None:
+    await kills_and_stalls(seed, reconnect=reconnect)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_what_callers_are_told_is_true_a_thousand_times() -> None:
+    for seed in range(1000):
+        trio.run(lambda: kills_and_stalls(1000 + seed, reconnect=seed % 2 == 0))  # noqa: B023
