@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from pytofu.values.address import (
     Address,
+    MemoryClientAddress,
+    MemoryServerAddress,
     TCPClientAddress,
     TCPServerAddress,
     UDSClientAddress,
@@ -49,7 +51,8 @@ class TestDefaults:
     def test_addresses_are_values(self) -> None:
         addresses: set[Address] = {TCPClientAddress("h", 1), TCPServerAddress("h", 1)}
         addresses |= {TCPClientAddress("h", 1), UDSClientAddress("h"), UDSServerAddress("h")}
-        assert len(addresses) == 4
+        addresses |= {MemoryClientAddress("h"), MemoryServerAddress("h")}
+        assert len(addresses) == 6
 
     def test_wrong_addresses_are_equal_whatever_their_reasons(self) -> None:
         assert WrongAddress() == WrongAddress("because")
@@ -62,6 +65,8 @@ class TestDefaults:
                     return f"tcp {host} {port}"
                 case UDSClientAddress(path) | UDSServerAddress(path):
                     return f"uds {path}"
+                case MemoryClientAddress(name) | MemoryServerAddress(name):
+                    return f"mem {name}"
                 case WrongAddress(reason):
                     return reason
                 case _:
@@ -69,7 +74,15 @@ class TestDefaults:
 
         assert kind(TCPServerAddress("h", 1)) == "tcp h 1"
         assert kind(UDSClientAddress("/p")) == "uds /p"
+        assert kind(MemoryServerAddress("n")) == "mem n"
         assert kind(WrongAddress("because")) == "because"
+
+
+NO_NAMES = [
+    *("", "a|b", "a\nb", "a\rb", "a\0", " a", "a ", "\ta", "a\t", "\ud800"),
+    *("n" * 108, "é" * 54),
+]
+"""What no listener within the process can be called."""
 
 
 class TestFormat:
@@ -82,6 +95,8 @@ class TestFormat:
             (UDSClientAddress("/a b"), OpCode.HELLO_REQUEST, "~connect_to:uds|/a b\r\n"),
             (UDSServerAddress("/a:b"), OpCode.WELCOME_REQUEST, "~listen_on:uds|/a:b\r\n"),
             (UDSServerAddress(""), OpCode.WELCOME_REQUEST, "~listen_on:uds|\r\n"),
+            (MemoryClientAddress("a b"), OpCode.HELLO_REQUEST, "~connect_to:mem|a b\r\n"),
+            (MemoryServerAddress("é:1"), OpCode.WELCOME_REQUEST, "~listen_on:mem|é:1\r\n"),
         ],
     )
     def test_sets_the_opcode_and_appends_the_header(
@@ -129,6 +144,18 @@ class TestFormat:
             assert message.opcode is opcode
             assert len(message.text_headers) == 0
 
+    @pytest.mark.parametrize("name", NO_NAMES)
+    def test_what_is_no_name(self, name: str) -> None:
+        for address, opcode in (
+            (MemoryClientAddress(name), OpCode.HELLO_REQUEST),
+            (MemoryServerAddress(name), OpCode.WELCOME_REQUEST),
+        ):
+            message = Message()
+            with pytest.raises(WrongAddressException, match="not a name"):
+                address.format(message)
+            assert message.opcode is opcode
+            assert len(message.text_headers) == 0
+
     def test_a_wrong_address_leaves_the_message_alone(self) -> None:
         message = with_headers("before:1\r\n")
         with pytest.raises(WrongAddressException, match="WRONG_ADDRESS: because"):
@@ -158,6 +185,8 @@ class TestParse:
             ("~listen_on:tcp| h |80\r\n", TCPServerAddress(" h ", 80)),
             ("~listen_on:uds|\r\n", UDSServerAddress("")),
             ("x:1\r\n~listen_on:uds|/a\r\n~connect_to:bad\r\n", UDSServerAddress("/a")),
+            ("~connect_to:mem|a b", MemoryClientAddress("a b")),
+            ("~listen_on: mem|" + "n" * 107 + " ", MemoryServerAddress("n" * 107)),
             ("~connect_to:tcp|a|1\r\n~listen_on:tcp|b|2\r\n", TCPClientAddress("a", 1)),
             ("~connect_to:tcp|bücher.example|1", TCPClientAddress("bücher.example", 1)),
         ],
@@ -185,6 +214,15 @@ class TestParse:
             ("~connect_to:tcp|a b|80\r\n", "not a host"),
             ("~connect_to:tcp| |80\r\n", "not a host"),
             ("~listen_on:foo\r\n", "foo"),
+            ("~connect_to:mem\r\n", "'mem'"),
+            ("~connect_to:mem|\r\n", "not a name: ''"),
+            ("~connect_to:mem| a\r\n", "not a name: ' a'"),
+            ("~listen_on:mem|\ta\r\n", "not a name: '\\ta'"),
+            ("~listen_on:mem|a\0b\r\n", "not a name: 'a\\x00b'"),
+            ("~listen_on:mem|a\rb\r\n", "not a name: 'a\\rb'"),
+            ("~listen_on:mem|" + "é" * 54, "not a name"),
+            ("~listen_on:mem|a|b\r\n", "mem|a|b"),
+            ("~listen_on:MEM|a\r\n", "MEM|a"),
         ],
     )
     def test_wrong(self, headers: str, reason: str) -> None:
@@ -235,6 +273,8 @@ addresses = st.one_of(
     st.builds(TCPServerAddress, hosts, ports),
     st.builds(UDSClientAddress, paths),
     st.builds(UDSServerAddress, paths),
+    st.builds(MemoryClientAddress, paths),
+    st.builds(MemoryServerAddress, paths),
 )
 
 

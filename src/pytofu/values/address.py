@@ -1,8 +1,8 @@
 """Addresses, and the text headers that carry them.
 
 An address travels as `~connect_to` in a HelloRequest or `~listen_on` in a WelcomeRequest, with
-the value `tcp|HOST|PORT` or `uds|PATH`. Source: PROTOCOL 1 (addresses); the tagged union is the
-pattern guide's, section 1.
+the value `tcp|HOST|PORT` or `uds|PATH`; pytofu adds `mem|NAME`, for within one process. Source:
+PROTOCOL 1 (addresses); the tagged union is the pattern guide's, section 1.
 """
 
 import os
@@ -31,12 +31,14 @@ DEFAULT_PORT: Final = 7099
 
 _MAX_PORT: Final = 65535
 _UDS_PATH_SIZE: Final = 108 if sys.platform == "linux" else 104  # of sun_path, with its NUL
+_MAX_NAME: Final = 107
 
 # What no host name contains (the URL standard's list), and U+FFFD, which stands for a byte that
 # was not UTF-8. At most 253 characters, as in the DNS.
 _HOST: Final = re.compile(r"[^\s\x00-\x20\x7f-\x9f#/<>?@\[\\\]^|\ud800-\udfff\ufffd]{1,253}")
 # What an address header cannot carry: its separators, half a surrogate pair, blanks at the end.
 _NOT_IN_PATHS: Final = re.compile(r"[|\r\n\x00\ud800-\udfff]|[ \t]\Z")
+_NOT_IN_NAMES: Final = re.compile(r"[|\r\n\x00\ud800-\udfff]|\A[ \t]|[ \t]\Z")
 
 
 def _host_or_default(host: str | None) -> str:
@@ -142,6 +144,46 @@ class UDSServerAddress:
 
 
 @attrs.frozen
+class MemoryClientAddress:
+    """Which listener of the same process to connect to: its name.
+
+    An addition of pytofu's: no peer in another process can be reached so. The other side may be
+    another engine, also in another thread.
+    """
+
+    name: str
+
+    def format(self, message: Message | None) -> None:
+        """Make the message a HelloRequest to this address: set the opcode, append the header.
+
+        Raises:
+            WrongAddressException: the name is empty or longer than 107 bytes, contains `|`, CR,
+                LF or NUL, is no Unicode text, or begins or ends with a blank; the opcode is set,
+                no header is appended.
+            NullMessageException: there is no message (it is None).
+        """
+        _write(message, OpCode.HELLO_REQUEST, CONNECT_TO_HEADER, _mem_value(self.name))
+
+
+@attrs.frozen
+class MemoryServerAddress:
+    """Under which name to listen to the same process. As `MemoryClientAddress`."""
+
+    name: str
+
+    def format(self, message: Message | None) -> None:
+        """Make the message a WelcomeRequest for this address: set the opcode, append the header.
+
+        Raises:
+            WrongAddressException: the name is empty or longer than 107 bytes, contains `|`, CR,
+                LF or NUL, is no Unicode text, or begins or ends with a blank; the opcode is set,
+                no header is appended.
+            NullMessageException: there is no message (it is None).
+        """
+        _write(message, OpCode.WELCOME_REQUEST, LISTEN_ON_HEADER, _mem_value(self.name))
+
+
+@attrs.frozen
 class WrongAddress:
     """What a message without a usable address has; `reason` says why, for people only.
 
@@ -156,7 +198,13 @@ class WrongAddress:
 
 
 type Address = (
-    TCPClientAddress | TCPServerAddress | UDSClientAddress | UDSServerAddress | WrongAddress
+    TCPClientAddress
+    | TCPServerAddress
+    | UDSClientAddress
+    | UDSServerAddress
+    | MemoryClientAddress
+    | MemoryServerAddress
+    | WrongAddress
 )
 """Any address: take it apart with `match`. Source: pattern guide, section 1; PROTOCOL 1."""
 
@@ -164,22 +212,23 @@ type Address = (
 def parse_address(message: Message) -> Address:
     """Return the address of a message: that of its first `~connect_to` or `~listen_on` header.
 
-    Strict: anything but `tcp|HOST|PORT` or `uds|PATH` in that header, with HOST a name or an IP
-    literal (or empty), PORT in digits and at most 65535, and PATH short enough for the platform,
-    is a `WrongAddress`, and so is a message without such a header. Raises only
-    `MessageReleasedError`. Source: PROTOCOL 1 (addresses).
+    Strict: anything but `tcp|HOST|PORT`, `uds|PATH` or `mem|NAME` in that header, with HOST a name
+    or an IP literal (or empty), PORT in digits and at most 65535, PATH short enough for the
+    platform, and NAME of 1 to 107 bytes and without blanks at its ends, is a `WrongAddress`, and
+    so is a message without such a header. Raises only `MessageReleasedError`. Source: PROTOCOL 1
+    (addresses).
     """
     for name, value in message.text_headers:
         if name == CONNECT_TO_HEADER:
-            return _read(value, TCPClientAddress, UDSClientAddress)
+            return _read(value, TCPClientAddress, UDSClientAddress, MemoryClientAddress)
         if name == LISTEN_ON_HEADER:
-            return _read(value, TCPServerAddress, UDSServerAddress)
+            return _read(value, TCPServerAddress, UDSServerAddress, MemoryServerAddress)
     return WrongAddress(f"neither a {CONNECT_TO_HEADER} nor a {LISTEN_ON_HEADER} header")
 
 
-def _read[T, U](
-    value: str, tcp: Callable[[str, int], T], uds: Callable[[str], U]
-) -> T | U | WrongAddress:
+def _read[T, U, M](
+    value: str, tcp: Callable[[str, int], T], uds: Callable[[str], U], mem: Callable[[str], M]
+) -> T | U | M | WrongAddress:
     match value.split("|", 3):
         case ["tcp", host, digits]:
             port = _read_port(digits)
@@ -192,6 +241,8 @@ def _read[T, U](
             if len(path.encode()) >= _UDS_PATH_SIZE:
                 return WrongAddress(f"path longer than {_UDS_PATH_SIZE - 1} bytes: {path!r:.80}")
             return uds(path)
+        case ["mem", name]:
+            return mem(name) if _is_name(name) else WrongAddress(f"not a name: {name!r:.80}")
         case _:
             return WrongAddress(f"neither tcp|HOST|PORT nor uds|PATH: {value!r:.80}")
 
@@ -218,6 +269,10 @@ def _is_host(host: str) -> bool:
     return True
 
 
+def _is_name(name: str) -> bool:
+    return _NOT_IN_NAMES.search(name) is None and 0 < len(name.encode()) <= _MAX_NAME
+
+
 def _tcp_value(host: str, port: int) -> Result[str, str]:
     if not _is_host(host):
         return Err(f"not a host: {host!r:.80}")
@@ -230,6 +285,10 @@ def _uds_value(path: str) -> Result[str, str]:
     if _NOT_IN_PATHS.search(path):
         return Err(f"a header cannot carry this path: {path!r:.80}")
     return Ok(f"uds|{path}")
+
+
+def _mem_value(name: str) -> Result[str, str]:
+    return Ok(f"mem|{name}") if _is_name(name) else Err(f"not a name: {name!r:.80}")
 
 
 def _write(message: Message | None, opcode: OpCode, name: str, value: Result[str, str]) -> None:

@@ -1,0 +1,1 @@
+"""The only code that touches sockets: one file a transport, found by the address's class."""
