@@ -12,7 +12,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Literal, Self, assert_never
+from typing import Final, Literal, Self, TypeGuard, assert_never
 
 import attrs
 import trio
@@ -25,6 +25,8 @@ from pytofu import (
     BinaryHeader,
     ChannelGroup,
     Holder,
+    MemoryClientAddress,
+    MemoryServerAddress,
     Message,
     OpCode,
     Options,
@@ -36,14 +38,15 @@ from pytofu import (
     open_ampe,
     parse_address,
 )
+from tests import memory_sockets
 
 PATIENCE: Final = 5.0
 """Seconds that anything may take before the test fails."""
 
-type Kind = Literal["tcp", "uds"]
+type Kind = Literal["tcp", "uds", "mem"]
 type Side = Literal["client", "server"]
-type ServerAddress = TCPServerAddress | UDSServerAddress
-type ClientAddress = TCPClientAddress | UDSClientAddress
+type ServerAddress = TCPServerAddress | UDSServerAddress | MemoryServerAddress
+type ClientAddress = TCPClientAddress | UDSClientAddress | MemoryClientAddress
 type Headers = tuple[tuple[str, str], ...]
 
 
@@ -64,10 +67,14 @@ class Event:
     headers: Headers = ()
     body: bytes = b""
     more: bool = False
+    detail: str | None = attrs.field(default=None, eq=False)
+    """Read from the text header `~detail`, which is not among `headers` either. Not compared: it
+    may be the system's own text."""
 
     @classmethod
     def of(cls, message: Message) -> Self:
-        headers = tuple((name, value) for name, value in message.text_headers if name != "~reason")
+        local = {"~reason", "~detail"}
+        headers = tuple((name, value) for name, value in message.text_headers if name not in local)
         reason = message.text_headers.get("~reason")
         return cls(
             message.opcode,
@@ -79,6 +86,7 @@ class Event:
             headers,
             message.payload,
             message.has_more(),
+            message.text_headers.get("~detail"),
         )
 
     def __repr__(self) -> str:
@@ -86,6 +94,8 @@ class Event:
         parts.append(f"channel={self.channel} id={self.message_id}")
         if self.reason is not None:
             parts.append(f"reason={self.reason.name}")
+        if self.detail is not None:
+            parts.append(f"detail={self.detail!r}")
         parts.extend(f"{name}:{value}" for name, value in self.headers)
         if self.body:
             parts.append(f"body={len(self.body)}B:{self.body[:20]!r}")
@@ -139,10 +149,16 @@ def pool_empty(channel: int) -> Event:
 
 
 def server_address_of(kind: Kind, directory: Path) -> ServerAddress:
-    """Where a test can listen: a port that the system chooses, or a path in `directory`."""
-    if kind == "tcp":
-        return TCPServerAddress("127.0.0.1", 0)
-    return UDSServerAddress(directory / "s")
+    """Where a test can listen: a port that the system chooses, or what only `directory` has."""
+    match kind:
+        case "tcp":
+            return TCPServerAddress("127.0.0.1", 0)
+        case "uds":
+            return UDSServerAddress(directory / "s")
+        case "mem":
+            return MemoryServerAddress(str(directory)[-100:])
+        case _:
+            assert_never(kind)
 
 
 def client_address_of(address: Address) -> ClientAddress:
@@ -152,12 +168,14 @@ def client_address_of(address: Address) -> ClientAddress:
             return TCPClientAddress(host, port)
         case UDSServerAddress(path):
             return UDSClientAddress(path)
+        case MemoryServerAddress(name):
+            return MemoryClientAddress(name)
         case _:
             raise AssertionError(f"nobody can listen on {address}")
 
 
 def has_socket_file(address: Address) -> bool:
-    """Whether there is a file at that address; TCP addresses have none."""
+    """Whether there is a file at that address; only those of Unix sockets have one."""
     match address:
         case UDSClientAddress(path) | UDSServerAddress(path):
             return os.path.exists(path)
@@ -300,7 +318,7 @@ class App:
         header = self.post(OpCode.WELCOME_REQUEST, 0, message_id, headers=address_headers(address))
         message = await self.receive()
         bound = parse_address(message)
-        assert isinstance(bound, TCPServerAddress | UDSServerAddress)
+        assert isinstance(bound, TCPServerAddress | UDSServerAddress | MemoryServerAddress)
         assert Event.of(message) == from_app(
             OpCode.WELCOME_RESPONSE,
             header.channel_number,
@@ -392,14 +410,18 @@ RESET: Final = "reset"
 
 def abort_reason(address: Address) -> AmpeStatus:
     """`~reason` at the peer of an engine that aborts: Unix sockets know no reset."""
-    if isinstance(address, TCPClientAddress | TCPServerAddress):
-        return AmpeStatus.COMMUNICATION_FAILED
-    return AmpeStatus.PEER_DISCONNECTED
+    if _knows_no_reset(address):
+        return AmpeStatus.PEER_DISCONNECTED
+    return AmpeStatus.COMMUNICATION_FAILED
 
 
 def abort_ending(address: Address) -> str:
     """How a connection ends for the raw peer of an engine that aborts."""
-    return RESET if isinstance(address, TCPClientAddress | TCPServerAddress) else FIN
+    return FIN if _knows_no_reset(address) else RESET
+
+
+def _knows_no_reset(address: Address) -> bool:
+    return isinstance(address, UDSClientAddress | UDSServerAddress)
 
 
 def frame(
@@ -446,33 +468,33 @@ class Frame:
         return OpCode(self.proto & 15)
 
 
+type Socket = trio.socket.SocketType | memory_sockets.MemorySocket
+
+
 class RawPeer:
     """One end of a connection, without an engine: the test writes and reads its bytes."""
 
-    def __init__(self, sock: trio.socket.SocketType) -> None:
+    def __init__(self, sock: Socket) -> None:
         self.sock = sock
         self._buffer = b""
-        if sock.family != socket.AF_UNIX:
+        if _is_tcp(sock):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent is there
 
     @classmethod
     async def connect(cls, address: ClientAddress, *, receive_buffer: int | None = None) -> Self:
-        """Connect to a listener; a small receive buffer makes the other side's writing stop."""
-        uds = isinstance(address, UDSClientAddress)
-        sock = trio.socket.socket(socket.AF_UNIX if uds else socket.AF_INET)
-        if receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        peer = cls(sock)
-        await peer.connect_to(address)
-        return peer
+        """Connect to a listener; a small receive buffer makes the other side's writing stop.
 
-    async def connect_to(self, address: ClientAddress) -> None:
-        """Connect a socket that is not connected yet."""
+        Over memory the buffer is as large as it is, and larger than none of those.
+        """
         with trio.fail_after(PATIENCE):
-            if isinstance(address, TCPClientAddress):
-                await self.sock.connect((address.host, address.port))
-            else:
-                await self.sock.connect(address.path)
+            if isinstance(address, MemoryClientAddress):
+                return cls(await memory_sockets.connect(address))
+            tcp = isinstance(address, TCPClientAddress)
+            sock = trio.socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
+            if receive_buffer is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            await connect_socket(sock, address)
+        return cls(sock)
 
     async def send(self, data: bytes) -> None:
         """Write all of it, waiting where the socket is full."""
@@ -522,7 +544,10 @@ class RawPeer:
 
     def reset(self) -> None:
         """Close with a reset. Over UDS there is none unless something was not read."""
-        if self.sock.family != socket.AF_UNIX:
+        if isinstance(self.sock, memory_sockets.MemorySocket):
+            self.sock.close(reset=True)
+            return
+        if _is_tcp(self.sock):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self.sock.close()
 
@@ -533,11 +558,29 @@ class RawPeer:
         self.sock.close()
 
 
+async def connect_socket(
+    sock: trio.socket.SocketType, address: TCPClientAddress | UDSClientAddress
+) -> None:
+    """Connect a socket of the right family."""
+    if isinstance(address, TCPClientAddress):
+        await sock.connect((address.host, address.port))
+    else:
+        await sock.connect(address.path)
+
+
+def _is_tcp(sock: Socket) -> TypeGuard[trio.socket.SocketType]:
+    return isinstance(sock, trio.socket.SocketType) and sock.family != socket.AF_UNIX
+
+
 class RawListener:
     """A listening socket without an engine."""
 
     def __init__(self, address: ServerAddress, *, receive_buffer: int | None = None) -> None:
         self.address = address
+        self._sock: trio.socket.SocketType | memory_sockets.MemoryListeningSocket
+        if isinstance(address, MemoryServerAddress):
+            self._sock = memory_sockets.MemoryListeningSocket(address)
+            return
         if isinstance(address, TCPServerAddress):
             sock = socket.socket()
             if receive_buffer is not None:
@@ -625,7 +668,7 @@ async def open_raw_pair(
 
 # ---------------------------------------------------------------------- a socket that is full
 
-_CLOG_COUNT: Final = 150
+_CLOG_COUNT: Final = 120
 _CLOG_BODY_LEN: Final = 60_013  # prime, so that no buffer ends where a frame does
 
 

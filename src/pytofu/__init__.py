@@ -14,6 +14,15 @@ from pytofu.patterns.result import (
     try_result,
     with_error_propagation,
 )
+from pytofu.peers.client import connect
+from pytofu.peers.codec import Codec
+from pytofu.peers.errors import ConnectError, NotSent, RemoteError, Unanswered
+from pytofu.peers.incoming import Incoming, Reply
+from pytofu.peers.peer import Peer
+from pytofu.peers.reconnect import Backoff
+from pytofu.peers.server import serve
+from pytofu.peers.service import Service
+from pytofu.peers.topics import Topics
 from pytofu.public.ampe import Ampe, AmpeStatistics, open_ampe
 from pytofu.public.borrowing import borrowed_message, with_pool_message
 from pytofu.public.boundary import public_api
@@ -21,6 +30,8 @@ from pytofu.public.channel_group import ChannelGroup, ChannelGroupStatistics
 from pytofu.public.interfaces import MessagePort, MessageSource
 from pytofu.values.address import (
     Address,
+    MemoryClientAddress,
+    MemoryServerAddress,
     TCPClientAddress,
     TCPServerAddress,
     UDSClientAddress,
@@ -89,16 +100,20 @@ __all__ = [
     "AmpeStatistics",
     "AmpeStatus",
     "Appendable",
+    "Backoff",
     "BinaryHeader",
     "ChannelClosedException",
     "ChannelGroup",
     "ChannelGroupStatistics",
+    "Codec",
     "CommunicationFailedException",
+    "ConnectError",
     "ConnectionFailedException",
     "EXCEPTIONS",
     "Err",
     "ErrDefer",
     "Holder",
+    "Incoming",
     "InvalidAddressException",
     "InvalidBodyLenException",
     "InvalidChannelNumberException",
@@ -111,6 +126,8 @@ __all__ = [
     "ListenFailedException",
     "MailBox",
     "MailBoxStatus",
+    "MemoryClientAddress",
+    "MemoryServerAddress",
     "Message",
     "MessagePort",
     "MessageReleasedError",
@@ -122,6 +139,7 @@ __all__ = [
     "NotAllowedException",
     "NotEnoughMemory",
     "NotImplementedYetException",
+    "NotSent",
     "NotificationDisabledException",
     "NotificationFailedException",
     "NullMessageException",
@@ -129,34 +147,42 @@ __all__ = [
     "OpCode",
     "Options",
     "OriginFlag",
+    "Peer",
     "PeerDisconnectedException",
     "PoolEmptyException",
     "ProcessingFailedException",
     "ProtoFields",
     "ReceiverUpdateException",
     "RecvFailedException",
+    "RemoteError",
+    "Reply",
     "Result",
     "ResultUnwrapError",
     "SendFailedException",
+    "Service",
     "SetsockoptFailedException",
     "ShutdownException",
     "TCPClientAddress",
     "TCPServerAddress",
     "TextHeader",
     "TextHeaders",
+    "Topics",
     "UDSClientAddress",
     "UDSPathNotFoundException",
     "UDSServerAddress",
+    "Unanswered",
     "UnknownErrorException",
     "WrongAddress",
     "WrongAddressException",
     "borrowed_message",
     "catch_or",
     "catch_with",
+    "connect",
     "log_on_error",
     "open_ampe",
     "parse_address",
     "public_api",
+    "serve",
     "trace_releases",
     "try_result",
     "with_error_propagation",

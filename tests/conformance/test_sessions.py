@@ -24,15 +24,15 @@ from tests.conformance.loading import load
 from tests.support import (
     FIN,
     PATIENCE,
-    RESET,
     App,
     End,
     Event,
     Headers,
-    Kind,
     RawListener,
     RawPeer,
     ServerAddress,
+    abort_ending,
+    abort_reason,
     address_headers,
     closed,
     from_app,
@@ -269,9 +269,7 @@ class TestAsServer:
         assert ending == FIN
 
     @every_split
-    async def test_reject_by_bye_signal(
-        self, address: ServerAddress, kind: Kind, split: Split
-    ) -> None:
+    async def test_reject_by_bye_signal(self, address: ServerAddress, split: Split) -> None:
         async with open_app() as app:
             session = REJECT_BYE_SIGNAL
             events, sent, ending = await replay_client(
@@ -292,7 +290,7 @@ class TestAsServer:
             closed(number, 1000, AmpeStatus.CHANNEL_CLOSED),
         ]
         assert sent == session.server == b""
-        assert ending == (RESET if kind == "tcp" else FIN)
+        assert ending == abort_ending(address)
 
 
 # ---------------------------------------------------------------------- pytofu as the client
@@ -365,7 +363,7 @@ class TestAsClient:
                 assert without_channel(said) == without_channel(client.session.client)
                 assert await peer.ending() == (b"", FIN)
 
-    async def test_plain_bye_signal(self, address: ServerAddress, kind: Kind) -> None:
+    async def test_plain_bye_signal(self, address: ServerAddress) -> None:
         # In the capture the ByeSignal went over the wire and closed nothing. With pytofu it is
         # an abort, whether its internal bit is set or not, and its message comes back.
         async with open_client(address, PLAIN_BYE_SIGNAL) as client:
@@ -382,7 +380,7 @@ class TestAsClient:
                     end.closed(AmpeStatus.CHANNEL_CLOSED),
                 ]
                 assert without_channel(said) == without_channel(hello)
-                assert await peer.ending() == (b"", RESET if kind == "tcp" else FIN)
+                assert await peer.ending() == (b"", abort_ending(address))
 
     @every_split
     async def test_reject_by_bye_response(self, address: ServerAddress, split: Split) -> None:
@@ -399,14 +397,11 @@ class TestAsClient:
                 assert without_channel(said) == without_channel(client.session.client)
                 assert await peer.ending() == (b"", FIN)
 
-    async def test_reject_by_bye_signal(self, address: ServerAddress, kind: Kind) -> None:
+    async def test_reject_by_bye_signal(self, address: ServerAddress) -> None:
         async with open_client(address, REJECT_BYE_SIGNAL) as client:
             end = client.connect()
             with await client.listener.accept() as peer:
                 said = await peer.receive_bytes(len(client.session.client))
                 peer.reset()
-                reset, fin = AmpeStatus.COMMUNICATION_FAILED, AmpeStatus.PEER_DISCONNECTED
-                assert await end.events_until_closed() == [
-                    end.closed(reset if kind == "tcp" else fin)
-                ]
+                assert await end.events_until_closed() == [end.closed(abort_reason(address))]
                 assert without_channel(said) == without_channel(client.session.client)

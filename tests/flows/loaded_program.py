@@ -34,7 +34,7 @@ def post(
     message.opcode = opcode
     message.channel_number = channel
     message.message_id = 1
-    message.set_payload(bytes(60_000))
+    message.set_payload(bytes(0 if to else 60_000))
     if to is not None:
         to.format(message)
     return chnls.post(Holder(message)).channel_number

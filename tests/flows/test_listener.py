@@ -15,6 +15,8 @@ import trio
 
 from pytofu import (
     AmpeStatus,
+    MemoryClientAddress,
+    MemoryServerAddress,
     OpCode,
     Options,
     TCPClientAddress,
@@ -32,6 +34,7 @@ from tests.support import (
     address_headers,
     closed,
     connect_apps,
+    connect_socket,
     from_app,
     from_engine,
     has_socket_file,
@@ -196,6 +199,9 @@ def _refusal(name: str, path: Path) -> Iterator[Refusal]:
         case "connect_to before listen_on":
             headers = (("~connect_to", "tcp|127.0.0.1|0"), *listen_on("tcp|127.0.0.1|0"))
             yield Refusal(headers, AmpeStatus.INVALID_ADDRESS)
+        case "mem taken":
+            with RawListener(MemoryServerAddress("taken")):
+                yield Refusal(listen_on("mem|taken"), AmpeStatus.LISTEN_FAILED)
         case "no address":
             yield Refusal((("name", "value"),), AmpeStatus.INVALID_ADDRESS)
         case _:
@@ -206,7 +212,7 @@ REFUSALS: Final = [
     *("tcp port taken", "not our host", "uds live", "uds a file", "uds no directory"),
     *("connect_to", "connect_to before listen_on", "no address"),
     *("foo|bar|80", "tcp|127.0.0.1|1|2", "tcp|127.0.0.1", "tcp|127.0.0.1|-1", "uds|", "TCP|h|1"),
-    *("tcp|127.0.0.1|65536", f"uds|/{'x' * 107}"),
+    *("tcp|127.0.0.1|65536", f"uds|/{'x' * 107}", "mem taken", "mem|", f"mem|{'x' * 108}"),
 ]
 
 
@@ -376,14 +382,17 @@ async def test_what_connects_before_the_listener_looks_is_served(
 
 
 async def test_accepting_goes_on_when_there_are_files_again(
-    address: ServerAddress, caplog: pytest.LogCaptureFixture
+    socket_address: ServerAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_app() as app:
-        listener = await app.listen(address)
-        uds = isinstance(address, UDSServerAddress)
-        with RawPeer(trio.socket.socket(socket.AF_UNIX if uds else socket.AF_INET)) as peer:
+        listener = await app.listen(socket_address)
+        where = listener.client_address
+        assert not isinstance(where, MemoryClientAddress)
+        tcp = isinstance(where, TCPClientAddress)
+        sock = trio.socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
+        with RawPeer(sock) as peer:
             with no_more_files():
-                await peer.connect_to(listener.client_address)
+                await connect_socket(sock, where)
                 await peer.send(hello(5))
                 assert await app.rest() == []
             request = await app.event()

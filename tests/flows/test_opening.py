@@ -3,6 +3,7 @@
 import errno
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,8 @@ import trio.testing
 from pytofu import (
     AmpeStatus,
     Holder,
+    MemoryClientAddress,
+    MemoryServerAddress,
     Message,
     OpCode,
     Options,
@@ -21,6 +24,9 @@ from pytofu import (
     UDSClientAddress,
     UDSServerAddress,
 )
+from pytofu.engine.io_channel import IoChannel
+from pytofu.links import memory
+from pytofu.links.base import Link
 from tests.support import (
     FIN,
     App,
@@ -163,12 +169,41 @@ async def test_a_hello_without_an_id(address: ServerAddress) -> None:
             ]
 
 
-async def test_a_large_hello(address: ServerAddress) -> None:
-    body = bytes(range(256)) * 255
-    async with open_app() as server, open_app() as client:
+def body_of_hello(address: ClientAddress, size: int) -> bytes:
+    """Which makes text headers and body together `size` bytes."""
+    message = Message()
+    address.format(message)
+    return bytes(size - len(message.text_headers.to_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [(Options(), 16 * 1024), (Options(max_hello_bytes=65_535), 65_535)],
+    ids=["by default", "as an option says"],
+)
+async def test_a_hello_as_large_as_it_may_be(
+    address: ServerAddress, options: Options, size: int
+) -> None:
+    async with open_app(options) as server, open_app() as client:
         listener = await server.listen(address)
+        body = body_of_hello(listener.client_address, size)
         end = client.connect(listener.client_address, body=body)
         await server.accept(listener.client_address, end.message_id, body=body)
+
+
+async def test_a_hello_larger_than_it_may_be(address: ServerAddress) -> None:
+    """Its first bytes say so: nothing more of it is waited for, and others are none the worse."""
+    async with open_app() as server, open_app() as client:
+        listener = await server.listen(address)
+        largest = 16 + 16 * 1024
+        with await RawPeer.connect(listener.client_address) as peer:
+            await peer.send(hello(5, body=bytes(largest + 1 - len(hello(5))))[:16])
+            event = await server.event()
+            assert event == closed(event.channel, 0, AmpeStatus.NOT_ALLOWED)
+            assert event.detail == "max_hello_bytes"
+            assert await peer.ending() == (b"", abort_ending(address))
+        assert server.ampe.statistics().limits_reached == {"max_hello_bytes": 1}
+        await connect_apps(client, listener)
 
 
 async def test_client_and_server_in_one_group(address: ServerAddress) -> None:
@@ -225,8 +260,9 @@ async def test_tcp_nodelay_is_set() -> None:
     async with open_pair(LOOPBACK) as pair:
         for end in (pair.client, pair.server):
             channel = end.app.chnls._group._numbers.open[end.number]
-            sock: socket.socket = channel._sock  # type: ignore[attr-defined]  # nothing shows it
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert isinstance(channel, IoChannel)
+            with socket.fromfd(channel.fileno(), socket.AF_INET, socket.SOCK_STREAM) as sock:
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # ---------------------------------------------------------------------- failing to connect
@@ -257,6 +293,8 @@ FAILURES: Final = [
     "uds no socket",
     "uds too long",
     "uds empty",
+    "mem refused",
+    "mem empty",
 ]
 
 
@@ -320,8 +358,13 @@ async def failure(request: pytest.FixtureRequest, tmp_path: Path) -> Failure:
             return Failure(headers, OpCode.HELLO_RESPONSE, AmpeStatus.CONNECT_FAILED)
         case "uds too long":
             return Failure(connect_to(f"uds|/{'x' * 107}"), *bad_address)
-        case _:
+        case "uds empty":
             return Failure(connect_to("uds|"), *bad_address)
+        case "mem refused":
+            headers = connect_to("mem|nobody")
+            return Failure(headers, OpCode.HELLO_REQUEST, AmpeStatus.CONNECT_FAILED)
+        case _:
+            return Failure(connect_to("mem|"), *bad_address)
 
 
 async def test_a_failing_hello_comes_back_whole(failure: Failure) -> None:
@@ -352,6 +395,9 @@ async def test_posts_behind_a_failing_hello_come_back_with_its_status(failure: F
         app.post(OpCode.BYE_REQUEST, number, 8)
         app.post(OpCode.SIGNAL, number, 9, body=b"behind the bye")
         assert await app.events_until_closed(number) == [
+            from_engine(
+                OpCode.SIGNAL, AmpeStatus.CHANNEL_CLOSED, number, 9, body=b"behind the bye"
+            ),
             from_engine(failure.opcode, failure.status, number, 5, headers=failure.headers),
             from_engine(
                 OpCode.REQUEST,
@@ -365,7 +411,6 @@ async def test_posts_behind_a_failing_hello_come_back_with_its_status(failure: F
             from_engine(OpCode.RESPONSE, failure.status, number, 6, body=b"second"),
             from_engine(OpCode.SIGNAL, failure.status, number, 7),
             from_engine(OpCode.BYE_REQUEST, failure.status, number, 8),
-            from_engine(OpCode.SIGNAL, failure.status, number, 9, body=b"behind the bye"),
             closed(number, 5, failure.status),
         ]
         assert await app.rest() == []
@@ -384,7 +429,7 @@ async def test_a_client_may_be_there_before_the_server(tmp_path: Path) -> None:
 class FullListener:
     """Listens, has a full backlog, and never accepts."""
 
-    def __init__(self, address: ServerAddress) -> None:
+    def __init__(self, address: TCPServerAddress | UDSServerAddress) -> None:
         uds = isinstance(address, UDSServerAddress)
         family = socket.AF_UNIX if uds else socket.AF_INET
         self._sock = socket.socket(family)
@@ -409,12 +454,28 @@ class FullListener:
             sock.close()
 
 
+@contextmanager
+def full_name(address: MemoryServerAddress) -> Iterator[ClientAddress]:
+    """What a `FullListener` is, within the process."""
+    listening = memory.begin_listen(address)
+    assert isinstance(listening, list)
+    where = MemoryClientAddress(address.name)
+    while isinstance(memory.begin_connect(where), Link):
+        pass
+    yield where
+    listening[0].close()
+
+
 @pytest.fixture
 def unanswering(address: ServerAddress) -> Iterator[ClientAddress]:
     """An address that is there, and where connecting goes on and on."""
-    listener = FullListener(address)
-    yield listener.address
-    listener.close()
+    if isinstance(address, MemoryServerAddress):
+        with full_name(address) as where:
+            yield where
+    else:
+        listener = FullListener(address)
+        yield listener.address
+        listener.close()
 
 
 async def test_connecting_takes_too_long(unanswering: ClientAddress) -> None:

@@ -219,9 +219,9 @@ trio.run(main)
 """
 
 
-async def test_the_peers_process_is_killed(address: ServerAddress) -> None:
+async def test_the_peers_process_is_killed(socket_address: ServerAddress) -> None:
     async with open_app() as app:
-        listener = await app.listen(address)
+        listener = await app.listen(socket_address)
         ((_, where),) = address_headers(listener.client_address)
         process = await trio.lowlevel.open_process([sys.executable, "-c", _VICTIM, where])
         try:

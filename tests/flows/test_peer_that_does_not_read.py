@@ -1,15 +1,17 @@
 """A peer that sends and does not read: it holds up nobody else, and does not fill the memory."""
 
+from contextlib import suppress
+
 import pytest
 import trio
 import trio.testing
 
-from pytofu import AmpeStatus, OpCode, Options
-from pytofu.engine import io_channel
+from pytofu import AllocationFailedException, AmpeStatus, OpCode, Options
 from tests.support import (
     End,
     RawPeer,
     ServerAddress,
+    Side,
     clog,
     frame,
     from_app,
@@ -19,6 +21,7 @@ from tests.support import (
 )
 
 CLOSED = AmpeStatus.CHANNEL_CLOSED
+MIB = 1024 * 1024
 SMALL_POOL = Options(initial_pool_msgs=8, max_pool_msgs=8)
 
 
@@ -29,6 +32,7 @@ async def test_what_is_queued_for_it_takes_nothing_from_the_pool(address: Server
         with await RawPeer.connect(listener.client_address, receive_buffer=4096) as deaf:
             await deaf.send(hello(5))
             stuck = await app.event()
+            app.post(OpCode.HELLO_RESPONSE, stuck.channel, 5)
             for _ in range(200):
                 app.post(OpCode.SIGNAL, stuck.channel, 6, body=bytes(60_000))
             await trio.testing.wait_all_tasks_blocked()
@@ -54,12 +58,17 @@ async def test_unsent_messages_that_come_back_are_of_the_pool_again(
 
 
 async def test_nothing_more_is_taken_from_it_until_it_reads(
-    address: ServerAddress, monkeypatch: pytest.MonkeyPatch
+    address: ServerAddress,
 ) -> None:
-    """An echo server answers everything in the end, and its queue stays within bounds."""
-    monkeypatch.setattr(io_channel, "BACKLOG_LIMIT", 500_000)
-    count, body = 300, bytes(60_000)
-    options = Options(initial_pool_msgs=4, max_pool_msgs=4, high_water=100_000)
+    """An echo server answers everything in the end, and no answer finds its queue full."""
+    count, body, limit = 300, bytes(60_000), 800_000
+    options = Options(
+        max_queued_bytes=limit,
+        max_received_bytes=2 * limit,
+        channel_share=1 / 4,
+        initial_pool_msgs=4,
+        max_pool_msgs=4,
+    )
 
     async def echo(end: End) -> None:
         answered = 0
@@ -83,17 +92,16 @@ async def test_nothing_more_is_taken_from_it_until_it_reads(
         statistics = pair.app.chnls.statistics()
         assert statistics.messages_received < count
         unsent = statistics.messages_received + 1 - statistics.messages_sent
-        assert unsent * len(body) < 500_000 + 10 * len(body)
+        assert limit // 2 < unsent * len(body) < limit
         for message_id in range(1000, 1000 + count):
             answer = await pair.peer.receive_frame()
             assert (answer.opcode, answer.message_id) == (OpCode.RESPONSE, message_id)
 
 
 async def test_after_an_answered_bye_it_is_given_no_more_than_close_timeout(
-    address: ServerAddress, monkeypatch: pytest.MonkeyPatch
+    address: ServerAddress,
 ) -> None:
-    monkeypatch.setattr(io_channel, "BACKLOG_LIMIT", 0)
-    options = Options(close_timeout=0.05)
+    options = Options(close_timeout=0.05, max_queued_bytes=8 * MIB, max_received_bytes=64 * MIB)
     async with open_raw_pair("server", address, options=options, receive_buffer=4096) as pair:
         await pair.peer.send(frame(OpCode.BYE_REQUEST, 5))
         await pair.app.event()
@@ -104,3 +112,26 @@ async def test_after_an_answered_bye_it_is_given_no_more_than_close_timeout(
         returned = [event.message_id for event in events[:-1]]
         assert returned == [message.message_id for message in clogged.unsent(CLOSED)] + [5]
         assert events[-1] == pair.end.closed(CLOSED)
+
+
+async def test_posting_more_than_may_be_queued(address: ServerAddress, side: Side) -> None:
+    """The message stays with its poster; there is room again when the peer has read."""
+    limit, body = 500_000, bytes(60_000)
+    options = Options(max_queued_bytes=limit)
+    async with open_raw_pair(side, address, options=options, receive_buffer=4096) as pair:
+        posted = 0
+        with suppress(AllocationFailedException):
+            while posted < 100:
+                pair.end.post(OpCode.SIGNAL, 1000 + posted, body=body)
+                posted += 1
+        queued = posted * (len(body) + 16) - pair.app.chnls.statistics().bytes_sent
+        assert limit < queued <= limit + len(body) + 16
+        assert pair.app.ampe.statistics().limits_reached == {"max_queued_bytes": 1}
+        message = pair.app.message(OpCode.SIGNAL, pair.end.number, 9)
+        with pytest.raises(AllocationFailedException):
+            pair.app.chnls.post(message)
+        assert not message.is_empty()
+        for i in range(posted):
+            assert (await pair.peer.receive_frame()).message_id == 1000 + i
+        pair.app.chnls.post(message)
+        assert (await pair.peer.receive_frame()).message_id == 9

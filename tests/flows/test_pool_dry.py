@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import time
-from collections import deque
 from typing import Final
 
 import attrs
@@ -11,10 +10,10 @@ import trio
 import trio.testing
 
 from pytofu import AllocationStrategy, AmpeStatus, Holder, Message, OpCode, Options
+from tests.flows.flood import Keeper, flood_of, numbered, numbered_events
 from tests.support import (
     HELLO_HEADERS,
     PATIENCE,
-    App,
     Event,
     RawPair,
     RawPeer,
@@ -32,46 +31,7 @@ from tests.support import (
 )
 
 POOL: Final = 8
-SMALL_POOL: Final = Options(initial_pool_msgs=POOL, max_pool_msgs=POOL)
-
-
-def numbered(i: int, body_len: int = 8) -> bytes:
-    """The i-th frame of a flood."""
-    return frame(OpCode.REQUEST, 1000 + i, body=i.to_bytes(body_len))
-
-
-def numbered_events(number: int, start: int, stop: int, body_len: int = 8) -> list[Event]:
-    """The frames from `start` up to `stop` as the application sees them."""
-    return [
-        from_app(OpCode.REQUEST, number, 1000 + i, body=i.to_bytes(body_len))
-        for i in range(start, stop)
-    ]
-
-
-@attrs.define
-class Keeper:
-    """Receives messages and keeps them, until told to put some back."""
-
-    app: App
-    kept: deque[Message] = attrs.field(factory=deque)
-
-    async def keep(self) -> list[Event]:
-        """Everything that has come, once nothing more comes."""
-        with trio.fail_after(PATIENCE):
-            await trio.testing.wait_all_tasks_blocked(0.002)
-        events: list[Event] = []
-        while (message := self.app.chnls.receive_nowait()) is not None:
-            events.append(Event.of(message))
-            if not message.is_from_engine():
-                self.kept.append(message)
-            elif events[-1].status is not AmpeStatus.POOL_EMPTY:  # that one is none of the pool's
-                self.app.ampe.put(Holder(message))
-        return events
-
-    def put(self, count: int) -> None:
-        """Put back so many of the messages kept longest."""
-        for _ in range(count):
-            self.app.ampe.put(Holder(self.kept.popleft()))
+SMALL_POOL: Final = Options(initial_pool_msgs=POOL, max_pool_msgs=POOL, channel_share=1)
 
 
 # ---------------------------------------------------------------------- one spell
@@ -83,7 +43,7 @@ async def test_reading_stops_and_goes_on_message_by_message(
     async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
         number = pair.end.number
         keeper = Keeper(pair.app)
-        await pair.peer.send(b"".join(numbered(i) for i in range(20)))
+        await pair.peer.send(flood_of(0, 20))
         assert await keeper.keep() == [*numbered_events(number, 0, 8), pool_empty(number)]
         assert pair.app.ampe.statistics().pool_free == 0
         assert await keeper.keep() == []
@@ -103,7 +63,7 @@ async def test_a_spell_ends_when_the_pool_is_half_full_again(
     async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
         number = pair.end.number
         keeper = Keeper(pair.app)
-        await pair.peer.send(b"".join(numbered(i) for i in range(100)))
+        await pair.peer.send(flood_of(0, 100))
         assert await keeper.keep() == [*numbered_events(number, 0, 8), pool_empty(number)]
         keeper.put(3)
         assert await keeper.keep() == numbered_events(number, 8, 11)
@@ -122,7 +82,7 @@ async def test_exactly_as_many_messages_as_the_pool_has(address: ServerAddress, 
     """The pool is empty, but nobody wants more: no spell."""
     async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
         keeper = Keeper(pair.app)
-        await pair.peer.send(b"".join(numbered(i) for i in range(8)) + numbered(8)[:20])
+        await pair.peer.send(flood_of(0, 8) + numbered(8)[:20])
         assert await keeper.keep() == numbered_events(pair.end.number, 0, 8)
         assert pair.app.ampe.statistics().pool_spells == 0
         await pair.peer.send(numbered(8)[20:])
@@ -134,14 +94,20 @@ async def test_exactly_as_many_messages_as_the_pool_has(address: ServerAddress, 
 async def test_the_pool_itself_while_it_is_dry(address: ServerAddress) -> None:
     async with open_raw_pair("server", address, options=SMALL_POOL) as pair:
         keeper = Keeper(pair.app)
-        await pair.peer.send(b"".join(numbered(i) for i in range(20)))
-        await keeper.keep()
         ampe = pair.app.ampe
+        ours = ampe.get(AllocationStrategy.POOL_ONLY)
+        await pair.peer.send(flood_of(0, 20))
+        assert await keeper.keep() == [
+            *numbered_events(pair.end.number, 0, 7),
+            pool_empty(pair.end.number),
+        ]
         assert ampe.get(AllocationStrategy.POOL_ONLY) is None
         extra = Holder[Message](ampe.get(AllocationStrategy.ALWAYS))
         assert await keeper.keep() == []
         ampe.put(extra)
-        assert await keeper.keep() == numbered_events(pair.end.number, 8, 9)
+        assert await keeper.keep() == numbered_events(pair.end.number, 7, 8)
+        ampe.put(Holder(ours))
+        assert await keeper.keep() == []  # the channel has its share, which is as much as the pool
 
 
 # ---------------------------------------------------------------------- floods
@@ -153,7 +119,7 @@ LARGE: Final = 2000
 async def flood(pair: RawPair, sent: list[int]) -> None:
     """Send numbered frames for ever; `sent` tells how many bytes so far."""
     for i in itertools.count(step=100):
-        view = memoryview(b"".join(numbered(j, LARGE) for j in range(i, i + 100)))
+        view = memoryview(flood_of(i, i + 100, LARGE))
         while view:
             count = await pair.peer.sock.send(view)
             sent[0] += count
@@ -201,7 +167,7 @@ async def test_an_endless_flood(address: ServerAddress, side: Side) -> None:
 
 async def test_a_slow_receiver_is_told_once(address: ServerAddress, side: Side) -> None:
     async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
-        await pair.peer.send(b"".join(numbered(i) for i in range(200)))
+        await pair.peer.send(flood_of(0, 200))
         events: list[Event] = []
         while len(events) < 201:
             events.append(await pair.app.event())
@@ -213,7 +179,10 @@ async def test_a_slow_receiver_is_told_once(address: ServerAddress, side: Side) 
 
 
 async def test_several_floods_share_what_there_is(address: ServerAddress) -> None:
-    """Each channel says once a spell that it has stopped, and each gets on."""
+    """Each channel says once a spell that it has stopped, and each gets on.
+
+    Who comes too late for the pool gets the one message that every channel may hold.
+    """
     async with open_app(SMALL_POOL) as app, contextlib.AsyncExitStack() as stack:
         listener = await app.listen(address)
         peers: dict[int, RawPeer] = {}
@@ -223,9 +192,10 @@ async def test_several_floods_share_what_there_is(address: ServerAddress) -> Non
             peers[(await app.event()).channel] = peer
         keeper = Keeper(app)
         for peer in peers.values():
-            await peer.send(b"".join(numbered(i) for i in range(40)))
+            await peer.send(flood_of(0, 40))
         events = await keeper.keep()
-        assert len(events) == POOL + 3
+        assert len(events) == (POOL + 2) + 3
+        assert app.ampe.statistics().pool_free == 0
         assert {event for event in events if event.status is AmpeStatus.POOL_EMPTY} == {
             pool_empty(number) for number in peers
         }
@@ -242,7 +212,7 @@ async def test_several_floods_share_what_there_is(address: ServerAddress) -> Non
 
 
 async def test_no_channel_starves_while_another_floods(address: ServerAddress) -> None:
-    """A message of the quiet one comes through after no more than the pool holds of the other."""
+    """The first message of the quiet one passes all that waits; the next has its turn."""
     async with open_app(SMALL_POOL) as app:
         listener = await app.listen(address)
         with (
@@ -253,22 +223,21 @@ async def test_no_channel_starves_while_another_floods(address: ServerAddress) -
             loud_number = (await app.event()).channel
             await quiet.send(hello(5))
             quiet_number = (await app.event()).channel
-            await loud.send(b"".join(numbered(i) for i in range(500)))
+            await loud.send(flood_of(0, 500))
             await trio.testing.wait_all_tasks_blocked(0.002)
-            await quiet.send(numbered(0))
+            await quiet.send(numbered(0) + numbered(1))
             await trio.testing.wait_all_tasks_blocked(0.002)
+            assert (await app.event()).channel == loud_number
+            kept = await app.receive()
+            assert [Event.of(kept)] == numbered_events(quiet_number, 0, 1)
+            assert (await app.event()).channel == loud_number
+            assert await app.event() == pool_empty(quiet_number)
             loud_ones = 0
             while (event := await app.event()).channel == loud_number:
                 loud_ones += event.status is AmpeStatus.SUCCESS
                 await trio.testing.wait_all_tasks_blocked()
-            assert event == pool_empty(quiet_number)
-            after_signal = 0
-            while (event := await app.event()).channel == loud_number:
-                after_signal += event.status is AmpeStatus.SUCCESS
-                await trio.testing.wait_all_tasks_blocked()
-            assert [event] == numbered_events(quiet_number, 0, 1)
+            assert [event] == numbered_events(quiet_number, 1, 2)
             assert loud_ones <= POOL
-            assert after_signal <= POOL
 
 
 async def test_send_waits_for_a_receiver_that_does_not_read(
@@ -313,7 +282,7 @@ async def test_send_waits_for_a_receiver_that_does_not_read(
 async def test_posting_goes_on_while_the_pool_is_dry(address: ServerAddress, side: Side) -> None:
     async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
         keeper = Keeper(pair.app)
-        await pair.peer.send(b"".join(numbered(i) for i in range(20)))
+        await pair.peer.send(flood_of(0, 20))
         await keeper.keep()
         pair.app.chnls.post(Holder(_answer(keeper.kept.popleft())))
         answer = await pair.peer.receive_frame()
@@ -330,7 +299,7 @@ def _answer(message: Message) -> Message:
 async def test_the_peer_goes_while_the_pool_is_dry(address: ServerAddress, side: Side) -> None:
     async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
         keeper = Keeper(pair.app)
-        await pair.peer.send(b"".join(numbered(i) for i in range(20)))
+        await pair.peer.send(flood_of(0, 20))
         pair.peer.close()
         assert len(await keeper.keep()) == POOL + 1
         events: list[Event] = []
@@ -346,7 +315,7 @@ async def test_the_peer_goes_while_the_pool_is_dry(address: ServerAddress, side:
 async def test_aborting_while_the_pool_is_dry(address: ServerAddress, side: Side) -> None:
     async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
         keeper = Keeper(pair.app)
-        await pair.peer.send(b"".join(numbered(i) for i in range(20)))
+        await pair.peer.send(flood_of(0, 20))
         await keeper.keep()
         pair.end.post(OpCode.BYE_SIGNAL, 9)
         assert await pair.end.events_until_closed() == [
@@ -362,9 +331,7 @@ async def test_a_bye_behind_a_dry_pool(address: ServerAddress, side: Side) -> No
         keeper = Keeper(pair.app)
         pair.end.post(OpCode.BYE_REQUEST, 9)
         assert (await pair.peer.receive_frame()).opcode is OpCode.BYE_REQUEST
-        await pair.peer.send(
-            b"".join(numbered(i) for i in range(8)) + frame(OpCode.BYE_RESPONSE, 9)
-        )
+        await pair.peer.send(flood_of(0, 8) + frame(OpCode.BYE_RESPONSE, 9))
         assert await keeper.keep() == [
             *numbered_events(pair.end.number, 0, 8),
             pool_empty(pair.end.number),
@@ -381,7 +348,7 @@ async def test_a_violation_behind_a_dry_pool_does_not_wait(
 ) -> None:
     async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
         keeper = Keeper(pair.app)
-        await pair.peer.send(b"".join(numbered(i) for i in range(8)) + frame(15))
+        await pair.peer.send(flood_of(0, 8) + frame(15))
         assert await keeper.keep() == [
             *numbered_events(pair.end.number, 0, 8),
             pair.end.closed(AmpeStatus.INVALID_OP_CODE),
@@ -391,7 +358,7 @@ async def test_a_violation_behind_a_dry_pool_does_not_wait(
 async def test_leaving_while_the_pool_is_dry(address: ServerAddress, side: Side) -> None:
     with trio.fail_after(PATIENCE):
         async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
-            await pair.peer.send(b"".join(numbered(i) for i in range(20)))
+            await pair.peer.send(flood_of(0, 20))
             await Keeper(pair.app).keep()
             pair.peer.fin()
             pair.end.post(OpCode.REQUEST, 9, body=b"last words")
@@ -401,10 +368,8 @@ async def test_leaving_while_the_pool_is_dry(address: ServerAddress, side: Side)
 
 async def test_no_timeout_runs_while_the_pool_is_dry(address: ServerAddress) -> None:
     """It is our own application that is slow, not the peer."""
-    short = 0.05
-    options = Options(
-        initial_pool_msgs=POOL, max_pool_msgs=POOL, hello_timeout=short, frame_timeout=short
-    )
+    short = 0.1
+    options = attrs.evolve(SMALL_POOL, hello_timeout=short, frame_timeout=short)
     async with open_app(options) as app:
         listener = await app.listen(address)
         keeper = Keeper(app)
@@ -414,23 +379,29 @@ async def test_no_timeout_runs_while_the_pool_is_dry(address: ServerAddress) -> 
         ):
             await first.send(hello(5))
             number = (await app.event()).channel
-            # Seven messages and a part of the ninth; the hello of another is the tenth.
-            await first.send(b"".join(numbered(i) for i in range(9)) + numbered(9)[:20])
+            await first.send(flood_of(0, 9) + numbered(9)[:20])
             assert await keeper.keep() == [*numbered_events(number, 0, 8), pool_empty(number)]
-            await second.send(hello(6))
-            (told,) = await keeper.keep()
-            assert told == pool_empty(told.channel)
+            await second.send(hello(6) + numbered(0) + numbered(1)[:20])
+            greeting, told = await keeper.keep()
+            other = greeting.channel
+            assert greeting == from_app(OpCode.HELLO_REQUEST, other, 6, headers=HELLO_HEADERS)
+            assert told == pool_empty(other)
             await trio.sleep(3 * short)
             assert await keeper.keep() == []
-            keeper.put(2)
+            keeper.put(3)  # for one each: the second's hello was one too many
             events = await keeper.keep()
             assert sorted(events, key=lambda event: event.message_id) == [
-                from_app(OpCode.HELLO_REQUEST, told.channel, 6, headers=HELLO_HEADERS),
+                *numbered_events(other, 0, 1),
                 *numbered_events(number, 8, 9),
             ]
             keeper.put(POOL)
             await first.send(numbered(9)[20:])
-            assert await keeper.keep() == numbered_events(number, 9, 10)
+            await second.send(numbered(1)[20:])
+            events = await keeper.keep()
+            assert sorted(events, key=lambda event: event.message_id) == [
+                *numbered_events(other, 1, 2),
+                *numbered_events(number, 9, 10),
+            ]
             first.close()
             assert await app.event() == closed(number, 5, AmpeStatus.PEER_DISCONNECTED)
 
@@ -440,7 +411,7 @@ async def test_another_engine_is_not_concerned(address: ServerAddress) -> None:
         open_raw_pair("server", address, options=SMALL_POOL) as dry,
         open_app(SMALL_POOL) as other,
     ):
-        await dry.peer.send(b"".join(numbered(i) for i in range(20)))
+        await dry.peer.send(flood_of(0, 20))
         await Keeper(dry.app).keep()
         assert other.ampe.statistics().pool_free == POOL
         other.chnls.update_receiver(Holder())

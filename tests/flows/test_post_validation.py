@@ -1,5 +1,6 @@
 """What `post` refuses, in which order, and what it does to the message (PROTOCOL 3)."""
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,16 +26,21 @@ from pytofu import (
     TCPServerAddress,
     WrongAddressException,
 )
+from pytofu.engine import channel_numbers
 from tests.support import (
     App,
+    End,
     Event,
+    RawPeer,
     ServerAddress,
     Side,
     address_headers,
     closed,
+    connect_apps,
     frame,
     from_app,
     from_engine,
+    hello,
     open_app,
     open_pair,
     open_raw_pair,
@@ -320,6 +326,67 @@ async def test_a_listener_takes_nothing_but_a_bye_signal(
         assert await app.rest() == []
         client = app.connect(listener.client_address)  # it is alive
         await app.accept(listener.client_address, client.message_id)
+
+
+@pytest.mark.parametrize("opcode", [*REGULAR, OpCode.BYE_REQUEST])
+async def test_before_the_hello_is_answered_only_its_answer_may_be_posted(
+    opcode: OpCode, address: ServerAddress
+) -> None:
+    """A connecting peer would punish anything else. What is refused leaves no trace."""
+    async with open_app() as app:
+        listener = await app.listen(address)
+        with await RawPeer.connect(listener.client_address) as peer:
+            await peer.send(hello(5))
+            number = (await app.event()).channel
+            message = app.message(opcode, number, 6, body=b"too early").unwrap()
+            assert refused(app, message) is AmpeStatus.NOT_ALLOWED
+            app.post(OpCode.HELLO_RESPONSE, number, 5)
+            app.chnls.post(Holder(message))
+            assert (await peer.receive_frame()).opcode is OpCode.HELLO_RESPONSE
+            received = await peer.receive_frame()
+            assert (received.opcode, received.body) == (opcode, b"too early")
+
+
+async def test_a_client_never_posts_a_hello_response(address: ServerAddress) -> None:
+    async with open_app() as app, open_app() as server:
+        listener = await server.listen(address)
+
+        def refused_on(end: End) -> None:
+            with pytest.raises(NotAllowedException):
+                end.post(OpCode.HELLO_RESPONSE, 5)
+
+        connecting = app.connect(listener.client_address)
+        refused_on(connecting)
+        accepted = await server.accept(listener.client_address, connecting.message_id)
+        refused_on(connecting)
+        accepted.post(OpCode.HELLO_RESPONSE, connecting.message_id)
+        assert (await app.event()).opcode is OpCode.HELLO_RESPONSE
+        refused_on(connecting)
+        connecting.post(OpCode.BYE_REQUEST, 6)
+        refused_on(connecting)
+        assert await server.event() == from_app(OpCode.BYE_REQUEST, accepted.number, 6)
+        assert await app.rest() == await server.rest() == []
+
+
+async def test_a_received_message_is_for_its_channel_whoever_has_the_number(
+    address: ServerAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_numbers, "RECENT", 0)
+    async with open_app() as server, open_app() as client:
+        listener = await server.listen(address)
+        client_end, first = await connect_apps(client, listener)
+        client_end.post(OpCode.REQUEST, 6)
+        message = await server.receive()
+        first.post(OpCode.BYE_SIGNAL)
+        await first.events_until_closed()
+        await client_end.events_until_closed()
+        monkeypatch.setattr(random, "randint", lambda *_: first.number)
+        client_end, second = await connect_apps(client, listener)
+        assert second.number == first.number
+        message.opcode = OpCode.RESPONSE
+        assert refused(server, message) is AmpeStatus.CHANNEL_CLOSED
+        second.post(OpCode.SIGNAL, 7)  # this one is for the new owner
+        assert await client.event() == from_app(OpCode.SIGNAL, client_end.number, 7)
 
 
 async def test_welcome_request_on_a_connection(side: Side) -> None:

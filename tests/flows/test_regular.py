@@ -251,9 +251,26 @@ async def test_text_headers_that_are_no_text(address: ServerAddress, side: Side)
     async with open_raw_pair(side, address) as pair:
         await pair.peer.send(frame(OpCode.REQUEST, 5, text=text))
         message = await pair.app.receive()
-        assert message.text_headers.to_bytes() == text
+        assert message.text_headers.to_bytes() == b"\xff\xfe:\x00\x80\r\nno colon"
         assert message.text_headers.get("\N{REPLACEMENT CHARACTER}" * 2) is not None
         assert message.is_from_application()
+
+
+async def test_local_headers_do_not_travel(address: ServerAddress, side: Side) -> None:
+    """Nothing that looks like the end of a channel goes out, and nothing comes in."""
+    reason, detail, ours = (("~reason", "SUCCESS"), ("~detail", "x"), ("~reasons", "3"))
+    async with open_raw_pair(side, address) as pair:
+        number = pair.end.number
+        headers = (("a", "b"), reason, ours, detail)
+        pair.app.post(OpCode.REQUEST, number, 5, headers=headers, body=b"body")
+        assert (await pair.peer.receive_frame()).text == b"a:b\r\n~reasons:3\r\n"
+        text = b"a:b\r\n~reason:SUCCESS\r\n~reasons:3\r\n~detail:x\r\n"
+        await pair.peer.send(frame(OpCode.REQUEST, 6, text=text, body=b"body"))
+        event = await pair.app.event()
+        assert event == from_app(
+            OpCode.REQUEST, number, 6, headers=(("a", "b"), ours), body=b"body"
+        )
+        assert event.detail is None
 
 
 async def test_the_bytes_of_what_is_posted(address: ServerAddress, side: Side) -> None:

@@ -85,6 +85,8 @@ async def connect_raw_peers(
     await client.send(hello(5))
     incoming = await app.event()
     assert incoming == from_app(OpCode.HELLO_REQUEST, incoming.channel, 5, headers=HELLO_HEADERS)
+    app.post(OpCode.HELLO_RESPONSE, incoming.channel, 5)
+    assert (await client.receive_frame()).opcode is OpCode.HELLO_RESPONSE
     where: ServerAddress = LOOPBACK
     if isinstance(address, UDSServerAddress):
         where = UDSServerAddress(f"{address.path}.raw")
@@ -221,7 +223,7 @@ async def test_listeners_close(address: ServerAddress, scope: Scope) -> None:
 
 
 async def test_what_was_received_goes_back_to_the_pool(address: ServerAddress) -> None:
-    options = Options(initial_pool_msgs=100, max_pool_msgs=100)
+    options = Options(initial_pool_msgs=100, max_pool_msgs=100, channel_share=1)
     async with open_app(options) as app:
         group = app.ampe.create()
         inner = App(app.ampe, group)

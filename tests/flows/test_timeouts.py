@@ -12,10 +12,12 @@ from tests.support import (
     ServerAddress,
     Side,
     abort_ending,
+    address_headers,
     clog,
     closed,
     frame,
     from_app,
+    from_engine,
     hello,
     open_app,
     open_raw_pair,
@@ -45,6 +47,7 @@ async def test_no_whole_hello_in_time(address: ServerAddress, sent: int) -> None
             await peer.send(hello(5, body=b"abc")[:sent])
             event = await app.event()
             assert event == closed(event.channel, 0, AmpeStatus.NOT_ALLOWED)
+            assert event.detail == "hello_timeout"
             assert await peer.ending() == (b"", abort_ending(address))
         assert await app.rest() == []
 
@@ -71,6 +74,34 @@ async def test_the_hello_timeout_ends_with_the_hello(address: ServerAddress) -> 
             assert await app.event() == from_app(OpCode.REQUEST, event.channel, 6)
 
 
+async def test_a_hello_that_nobody_answers(address: ServerAddress) -> None:
+    """It comes back, and so does what was sent behind it: nobody has cared for it."""
+    with RawListener(address) as listener:
+        async with open_app(Options(hello_timeout=SHORT)) as app:
+            end = app.connect(listener.client_address, body=b"abc")
+            end.post(OpCode.REQUEST, 6, body=b"behind")
+            with await listener.accept() as peer:
+                assert (await peer.receive_frame()).opcode is OpCode.HELLO_REQUEST
+                assert (await peer.receive_frame()).opcode is OpCode.REQUEST
+                status = AmpeStatus.CONNECT_FAILED
+                events = await end.events_until_closed()
+                headers = address_headers(listener.client_address)
+                assert events == [
+                    from_engine(
+                        OpCode.HELLO_REQUEST,
+                        status,
+                        end.number,
+                        end.message_id,
+                        headers=headers,
+                        body=b"abc",
+                    ),
+                    from_engine(OpCode.REQUEST, status, end.number, 6, body=b"behind"),
+                    end.closed(status),
+                ]
+                assert events[-1].detail == "hello_timeout"
+                assert await peer.ending() == (b"", abort_ending(address))
+
+
 @pytest.mark.parametrize("sent", [1, 15, 16, 20, -1])
 async def test_a_frame_begun_and_not_finished(
     address: ServerAddress, side: Side, sent: int
@@ -79,10 +110,12 @@ async def test_a_frame_begun_and_not_finished(
     begun = frame(OpCode.REQUEST, 9, text=b"a:b\r\n", body=b"body")[:sent]
     async with open_raw_pair(side, address, options=Options(frame_timeout=SHORT)) as pair:
         await pair.peer.send(whole + begun)
-        assert await pair.end.events_until_closed() == [
+        events = await pair.end.events_until_closed()
+        assert events == [
             from_app(OpCode.REQUEST, pair.end.number, 8),
             pair.end.closed(AmpeStatus.RECV_FAILED),
         ]
+        assert events[-1].detail == "frame_timeout"
         assert await pair.peer.ending() == (b"", abort_ending(address))
 
 
@@ -136,7 +169,12 @@ async def test_each_frame_has_its_own_time(address: ServerAddress, side: Side) -
 
 async def test_a_silent_peer_may_be_silent(address: ServerAddress, side: Side) -> None:
     options = Options(
-        connect_timeout=SHORT, hello_timeout=SHORT, frame_timeout=SHORT, close_timeout=SHORT
+        connect_timeout=SHORT,
+        hello_timeout=SHORT,
+        frame_timeout=SHORT,
+        send_timeout=SHORT,
+        bye_timeout=SHORT,
+        close_timeout=SHORT,
     )
     async with open_raw_pair(side, address, options=options) as pair:
         assert await pair.app.chnls.wait_receive(LONGER_NS) is None
@@ -145,14 +183,76 @@ async def test_a_silent_peer_may_be_silent(address: ServerAddress, side: Side) -
 
 
 async def test_a_peer_that_does_not_read_is_waited_for(address: ServerAddress, side: Side) -> None:
-    """No timeout bounds how long unsent messages wait while the channel is open."""
-    options = Options(frame_timeout=SHORT, close_timeout=SHORT)
+    """No other timeout bounds how long unsent messages wait while the channel is open."""
+    options = Options(hello_timeout=SHORT, frame_timeout=SHORT, close_timeout=SHORT)
     async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
         clogged = await clog(pair)
         assert await pair.app.chnls.wait_receive(LONGER_NS) is None
         stream = clogged.stream()
         assert await pair.peer.receive_bytes(len(stream)) == stream
         assert await pair.app.rest() == []
+
+
+async def test_a_peer_that_takes_nothing(address: ServerAddress, side: Side) -> None:
+    options = Options(send_timeout=SHORT)
+    async with open_raw_pair(side, address, options=options, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        events = await pair.end.events_until_closed()
+        assert events == [
+            *clogged.unsent(AmpeStatus.COMMUNICATION_FAILED),
+            pair.end.closed(AmpeStatus.SEND_FAILED),
+        ]
+        assert events[-1].detail == "send_timeout"
+        received, ending = await pair.peer.ending()
+        assert clogged.stream().startswith(received)
+        assert ending == abort_ending(address)
+
+
+async def test_a_peer_that_takes_little_by_little(address: ServerAddress, side: Side) -> None:
+    """The time runs from what it took last."""
+    options = Options(send_timeout=4 * SHORT)
+    async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
+        clogged = await clog(pair)
+        stream = clogged.stream()
+        piece = len(stream) // 10 + 1
+        for begin in range(0, len(stream), piece):
+            await trio.sleep(SHORT)
+            part = stream[begin : begin + piece]
+            assert await pair.peer.receive_bytes(len(part)) == part
+        assert await pair.app.rest() == []
+
+
+async def test_a_bye_request_that_nobody_answers_in_time(
+    address: ServerAddress, side: Side
+) -> None:
+    async with open_raw_pair(side, address, options=Options(bye_timeout=SHORT)) as pair:
+        pair.end.post(OpCode.BYE_REQUEST, 8)
+        assert (await pair.peer.receive_frame()).opcode is OpCode.BYE_REQUEST
+        await pair.peer.send(frame(OpCode.REQUEST, 9))
+        events = await pair.end.events_until_closed()
+        assert events == [
+            from_app(OpCode.REQUEST, pair.end.number, 9),
+            pair.end.closed(AmpeStatus.CHANNEL_CLOSED),
+        ]
+        assert events[-1].detail == "bye_timeout"
+        assert await pair.peer.ending() == (b"", abort_ending(address))
+
+
+async def test_the_time_for_the_answer_to_a_bye_runs_from_when_the_peer_has_it(
+    address: ServerAddress, side: Side
+) -> None:
+    options = Options(bye_timeout=4 * SHORT)
+    async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
+        clogged = await clog(pair)
+        pair.end.post(OpCode.BYE_REQUEST, 8)
+        assert await pair.app.chnls.wait_receive(2 * LONGER_NS) is None
+        await pair.peer.receive_bytes(len(clogged.stream()))
+        assert (await pair.peer.receive_frame()).opcode is OpCode.BYE_REQUEST
+        await pair.peer.send(frame(OpCode.BYE_RESPONSE, 8))
+        assert await pair.end.events_until_closed() == [
+            from_app(OpCode.BYE_RESPONSE, pair.end.number, 8),
+            pair.end.closed(AmpeStatus.SUCCESS),
+        ]
 
 
 async def test_closing_waits_for_a_peer_that_does_not_read_only_so_long(

@@ -17,33 +17,38 @@ from pytofu.values.status import AmpeError
 # What a received message does, without flags: "=" is delivered and nothing changes, "-" is not
 # allowed, a name is the state entered behind it. HelloResponse is as seen by the connecting side.
 _RECEIVE_GRID: Final = """
-               | Request Response Signal HelloRequest HelloResponse ByeRequest   ByeResponse ByeSignal
-HELLO_AWAITED  | -       -        -      OPEN         -             -            -           -
-HELLO_SENT     | -       -        -      -            OPEN          -            CLOSED      CLOSED
-HELLO_THEN_BYE | -       -        -      -            BYE_SENT      -            CLOSED      CLOSED
-OPEN           | =       =        =      -            =             BYE_RECEIVED CLOSED      CLOSED
-BYE_SENT       | =       =        =      -            =             BYE_CROSSED  CLOSED      CLOSED
-BYE_RECEIVED   | =       =        =      -            =             =            CLOSED      CLOSED
-BYE_CROSSED    | =       =        =      -            =             =            CLOSED      CLOSED
-BYE_ANSWERED   | =       =        =      -            =             =            CLOSED      CLOSED
-FINISHING      | -       -        -      -            -             -            -           -
-CLOSED         | -       -        -      -            -             -            -           -
+                        | Request Response Signal HelloRequest   HelloResponse ByeRequest              ByeResponse ByeSignal
+HELLO_AWAITED           | -       -        -      HELLO_RECEIVED -             -                       -           -
+HELLO_RECEIVED          | =       =        =      -              =             HELLO_THEN_BYE_RECEIVED CLOSED      CLOSED
+HELLO_THEN_BYE_RECEIVED | =       =        =      -              =             =                       CLOSED      CLOSED
+HELLO_SENT              | -       -        -      -              OPEN          -                       CLOSED      CLOSED
+HELLO_THEN_BYE_SENT     | -       -        -      -              BYE_SENT      -                       CLOSED      CLOSED
+OPEN                    | =       =        =      -              =             BYE_RECEIVED            CLOSED      CLOSED
+BYE_SENT                | =       =        =      -              =             BYE_CROSSED             CLOSED      CLOSED
+BYE_RECEIVED            | =       =        =      -              =             =                       CLOSED      CLOSED
+BYE_CROSSED             | =       =        =      -              =             =                       CLOSED      CLOSED
+BYE_ANSWERED            | =       =        =      -              =             =                       CLOSED      CLOSED
+FINISHING               | -       -        -      -              -             -                       -           -
+CLOSED                  | -       -        -      -              -             -                       -           -
 """
 
 # What a posted message does: "=" is sent and nothing changes, a state is entered and the message
-# sent, the rest are members of `Posting`. WelcomeResponse is refused before anybody looks here.
+# sent, the rest are members of `Posting`. HelloResponse is as posted by the accepted side. The
+# engine refuses WelcomeResponse before anybody looks here.
 _POST_GRID: Final = """
-               | Request Response Signal HelloRequest HelloResponse ByeRequest     ByeResponse  ByeSignal WelcomeRequest
-HELLO_AWAITED  | hold    hold     hold   deny         hold          hold           hold         abort     refuse
-HELLO_SENT     | =       =        =      deny         =             HELLO_THEN_BYE hold         abort     refuse
-HELLO_THEN_BYE | hold    hold     hold   deny         hold          hold           hold         abort     refuse
-OPEN           | =       =        =      deny         =             BYE_SENT       BYE_ANSWERED abort     refuse
-BYE_SENT       | hold    hold     hold   deny         hold          hold           hold         abort     refuse
-BYE_RECEIVED   | =       =        =      deny         =             BYE_CROSSED    BYE_ANSWERED abort     refuse
-BYE_CROSSED    | hold    hold     hold   deny         hold          hold           FINISHING    abort     refuse
-BYE_ANSWERED   | hold    hold     hold   deny         hold          hold           hold         abort     refuse
-FINISHING      | hold    hold     hold   deny         hold          hold           hold         abort     refuse
-CLOSED         | hold    hold     hold   deny         hold          hold           hold         abort     refuse
+                        | Request Response Signal HelloRequest HelloResponse ByeRequest          ByeResponse  ByeSignal WelcomeRequest
+HELLO_AWAITED           | refuse  refuse   refuse deny         refuse        refuse              refuse       abort     refuse
+HELLO_RECEIVED          | refuse  refuse   refuse deny         OPEN          refuse              BYE_ANSWERED abort     refuse
+HELLO_THEN_BYE_RECEIVED | refuse  refuse   refuse deny         BYE_RECEIVED  refuse              BYE_ANSWERED abort     refuse
+HELLO_SENT              | =       =        =      deny         return        HELLO_THEN_BYE_SENT return       abort     refuse
+HELLO_THEN_BYE_SENT     | return  return   return deny         return        return              return       abort     refuse
+OPEN                    | =       =        =      deny         =             BYE_SENT            BYE_ANSWERED abort     refuse
+BYE_SENT                | return  return   return deny         return        return              return       abort     refuse
+BYE_RECEIVED            | =       =        =      deny         =             BYE_CROSSED         BYE_ANSWERED abort     refuse
+BYE_CROSSED             | return  return   return deny         return        return              FINISHING    abort     refuse
+BYE_ANSWERED            | return  return   return deny         return        return              return       abort     refuse
+FINISHING               | return  return   return deny         return        return              return       abort     refuse
+CLOSED                  | return  return   return deny         return        return              return       abort     refuse
 """
 
 
@@ -72,12 +77,14 @@ def receive_rule(state: State, accepted: bool, proto: int) -> Rule:
     return None if cell == "=" else State[cell]
 
 
-def post_rule(state: State, opcode: OpCode) -> PostRule:
+def post_rule(state: State, accepted: bool, opcode: OpCode) -> PostRule:
     """What a posted opcode other than WelcomeResponse does."""
+    if opcode == 4 and not accepted:
+        return Posting.REFUSE
     match _POST_CELLS[state][opcode]:
         case "=":
             return None
-        case "hold" | "deny" | "abort" | "refuse" as name:
+        case "return" | "deny" | "abort" | "refuse" as name:
             return Posting[name.upper()]
         case name:
             return State[name]
@@ -114,6 +121,17 @@ class Outcome(NamedTuple):
     """Whether they end in the middle of a frame."""
 
 
+def without_local_lines(text: bytes) -> bytes:
+    """PROTOCOL 5: the text headers without the lines that only the local engine may write."""
+    kept = b""
+    while text:
+        end = text.find(b"\r\n") + 2
+        line, text = (text[:end], text[end:]) if end >= 2 else (text, b"")
+        if line.removesuffix(b"\r\n").split(b":")[0] not in {b"~reason", b"~detail"}:
+            kept += line
+    return kept
+
+
 def cut(data: bytes, state: State, accepted: bool) -> Outcome:
     """The outcome of all bytes of a channel that is in this state when the first one comes."""
     messages: list[Seen] = []
@@ -126,6 +144,7 @@ def cut(data: bytes, state: State, accepted: bool) -> Outcome:
         if len(frame) < 16 + text_len + body_len:
             break
         text, body = frame[16 : 16 + text_len], frame[16 + text_len :]
+        text = without_local_lines(text)
         messages.append(Seen(proto & 15, bool(proto & 32), message_id, text, body))
         data = data_behind
         if rule is not None:

@@ -12,6 +12,7 @@ from pytofu.protocol.lifecycle import (
     PostRule,
     Rule,
     State,
+    listener_post_rules,
     post_rules,
     receive_rules,
 )
@@ -46,25 +47,33 @@ def test_each_cell_of_the_table_of_received_messages(state: State, opcode: OpCod
 @every_state
 @pytest.mark.parametrize("opcode", POST_OPCODES, ids=lambda opcode: opcode.name)
 def test_each_cell_of_the_table_of_posted_messages(state: State, opcode: OpCode) -> None:
-    expected = reference.post_rule(state, opcode)
-    assert post_rules(state)[opcode] is expected
-    new_state = POSTED[state].get(opcode)
+    expected = reference.post_rule(state, True, opcode)
+    cell = POSTED[state].get(opcode)
     match expected:
+        case Posting.REFUSE if opcode is not OpCode.WELCOME_REQUEST:
+            assert cell is Posting.REFUSE
         case Posting():
-            assert new_state is None
+            assert cell is None
         case None:
-            assert new_state is state
+            assert cell is state
         case _:
-            assert new_state is expected
+            assert cell is expected
 
 
 def test_the_tables_have_a_row_for_each_state_and_no_cell_for_what_never_travels() -> None:
     assert set(RECEIVED) == set(POSTED) == set(State)
     for row in RECEIVED.values():
         assert set(row) <= set(WIRE_OPCODES)
-    for row in POSTED.values():
+    for posted in POSTED.values():
         same_everywhere = {OpCode.HELLO_REQUEST, OpCode.BYE_SIGNAL, OpCode.WELCOME_REQUEST}
-        assert set(row) <= set(POST_OPCODES) - same_everywhere
+        assert set(posted) <= set(POST_OPCODES) - same_everywhere
+
+
+@every_state
+@accepted_or_not
+@pytest.mark.parametrize("opcode", POST_OPCODES, ids=lambda opcode: opcode.name)
+def test_the_rule_for_each_opcode_posted(state: State, accepted: bool, opcode: OpCode) -> None:
+    assert post_rules(state, accepted)[opcode] is reference.post_rule(state, accepted, opcode)
 
 
 @every_state
@@ -82,23 +91,37 @@ def test_internal_bits_make_no_difference(state: State, accepted: bool) -> None:
 
 
 @every_state
-def test_there_is_a_rule_for_each_opcode_posted(state: State) -> None:
-    assert len(post_rules(state)) == len(OpCode)
+@accepted_or_not
+def test_there_is_a_rule_for_each_opcode_posted(state: State, accepted: bool) -> None:
+    assert len(post_rules(state, accepted)) == len(OpCode)
+
+
+def test_a_listener_takes_a_bye_signal_and_nothing_else() -> None:
+    assert len(listener_post_rules) == len(OpCode)
+    for opcode in OpCode:
+        expected = Posting.ABORT if opcode is OpCode.BYE_SIGNAL else Posting.REFUSE
+        assert listener_post_rules[opcode] is expected
 
 
 def test_rules_are_laid_out_once() -> None:
     assert receive_rules(State.OPEN, True) is receive_rules(State.OPEN, True)
-    assert post_rules(State.OPEN) is post_rules(State.OPEN)
+    assert post_rules(State.OPEN, False) is post_rules(State.OPEN, False)
 
 
 # ---------------------------------------------------------------------- as a machine
 
+START: Final = {True: State.HELLO_AWAITED, False: State.HELLO_SENT}
+"""The state in which an accepted and a connecting channel begin."""
+
+ONLY_ACCEPTED: Final = {*(State.HELLO_AWAITED, State.HELLO_RECEIVED, State.HELLO_THEN_BYE_RECEIVED)}
+ONLY_CONNECTING: Final = {State.HELLO_SENT, State.HELLO_THEN_BYE_SENT}
+
 
 def successors(state: State, accepted: bool) -> Iterator[State]:
-    for rule in (*receive_rules(state, accepted), *post_rules(state)):
+    for rule in (*receive_rules(state, accepted), *post_rules(state, accepted)):
         if isinstance(rule, State):
             yield rule
-        elif rule is Posting.ABORT:
+        elif rule in {Posting.ABORT, Posting.DENY}:
             yield State.CLOSED
 
 
@@ -113,9 +136,8 @@ def reachable(start: State, accepted: bool) -> set[State]:
 
 
 def test_every_state_is_reachable_on_the_side_it_belongs_to() -> None:
-    greeting = {State.HELLO_AWAITED, State.HELLO_SENT, State.HELLO_THEN_BYE}
-    assert reachable(State.HELLO_AWAITED, True) == set(State) - greeting | {State.HELLO_AWAITED}
-    assert reachable(State.HELLO_SENT, False) == set(State) - {State.HELLO_AWAITED}
+    assert reachable(State.HELLO_AWAITED, True) == set(State) - ONLY_CONNECTING
+    assert reachable(State.HELLO_SENT, False) == set(State) - ONLY_ACCEPTED
 
 
 @every_state
@@ -128,10 +150,12 @@ def test_the_end_can_be_reached_from_every_state(state: State, accepted: bool) -
 @accepted_or_not
 def test_nothing_leads_out_of_the_end(over: State, accepted: bool) -> None:
     assert not any(isinstance(rule, State) for rule in receive_rules(over, accepted))
-    assert not any(isinstance(rule, State) or rule is None for rule in post_rules(over))
+    assert not any(isinstance(rule, State) or rule is None for rule in post_rules(over, accepted))
 
 
 # ---------------------------------------------------------------------- as sentences
+
+CLOSING_OPCODES: Final = {OpCode.BYE_RESPONSE, OpCode.BYE_SIGNAL}
 
 
 @attrs.frozen
@@ -141,6 +165,8 @@ class History:
     accepted: bool
     greeted: bool = False
     """The peer's first message has come, and it was one that may come first."""
+    welcomed: bool = False
+    """We have answered the peer's HelloRequest with HelloResponse."""
     bye_requests: frozenset[str] = frozenset()
     """Who has sent a ByeRequest: "we", "they"."""
     answered: bool = False
@@ -155,7 +181,7 @@ class History:
             return AmpeError.NOT_ALLOWED
         first = {OpCode.HELLO_REQUEST}
         if not self.accepted:
-            first = {OpCode.HELLO_RESPONSE, OpCode.BYE_RESPONSE, OpCode.BYE_SIGNAL}
+            first = {OpCode.HELLO_RESPONSE, *CLOSING_OPCODES}
         if not self.greeted:
             return None if opcode in first else AmpeError.NOT_ALLOWED
         if opcode is OpCode.HELLO_REQUEST:
@@ -166,31 +192,56 @@ class History:
 
     def received(self, opcode: OpCode) -> "History":
         """The history behind a message that may be received."""
-        if opcode in {OpCode.BYE_RESPONSE, OpCode.BYE_SIGNAL}:
+        if opcode in CLOSING_OPCODES:
             return attrs.evolve(self, over=True)
         if opcode is OpCode.BYE_REQUEST:
             return attrs.evolve(self, bye_requests=self.bye_requests | {"they"})
         return attrs.evolve(self, greeted=True)
 
-    def is_sent(self, opcode: OpCode) -> bool:
-        """PROTOCOL 4: whether a post goes to the peer (else it comes back, or is refused)."""
-        if opcode in {OpCode.HELLO_REQUEST, OpCode.BYE_SIGNAL, OpCode.WELCOME_REQUEST}:
-            return False
-        if self.over or self.answered or (self.accepted and not self.greeted):
-            return False
+    def on_post(self, opcode: OpCode) -> str:
+        """PROTOCOL 3 to 5: what becomes of a post.
+
+        "refused" (it stays with its poster), "sent", "returned", or one that closes the channel
+        and comes back first: "aborts", "denied".
+        """
+        if opcode is OpCode.WELCOME_REQUEST:
+            return "refused"
+        if opcode is OpCode.BYE_SIGNAL:
+            return "aborts"
+        if opcode is OpCode.HELLO_REQUEST:
+            return "denied"
+        if opcode is OpCode.HELLO_RESPONSE and not self.accepted:  # the peer would punish it
+            return "refused"
+        if self.over or self.answered:
+            return "returned"
+        if self.accepted and not self.welcomed:
+            # A connecting peer takes no other first message, and no answer before it has asked.
+            answers = {OpCode.HELLO_RESPONSE, OpCode.BYE_RESPONSE} if self.greeted else set()
+            return "sent" if opcode in answers else "refused"
         if opcode is OpCode.BYE_RESPONSE and not self.greeted:  # there is nothing to answer yet
-            return False
+            return "returned"
         if "we" in self.bye_requests:  # nothing follows a ByeRequest but the answer to a crossing
-            return opcode is OpCode.BYE_RESPONSE and "they" in self.bye_requests
-        return True
+            crossed = opcode is OpCode.BYE_RESPONSE and "they" in self.bye_requests
+            return "sent" if crossed else "returned"
+        return "sent"
 
     def posted(self, opcode: OpCode) -> "History":
         """The history behind a post that is sent."""
+        if opcode is OpCode.HELLO_RESPONSE:
+            return attrs.evolve(self, welcomed=True)
         if opcode is OpCode.BYE_REQUEST:
             return attrs.evolve(self, bye_requests=self.bye_requests | {"we"})
         if opcode is OpCode.BYE_RESPONSE:  # sent both: this side closes
             return attrs.evolve(self, answered=True, over="we" in self.bye_requests)
         return self
+
+
+WORDS: Final = {
+    Posting.REFUSE: "refused",
+    Posting.RETURN: "returned",
+    Posting.ABORT: "aborts",
+    Posting.DENY: "denied",
+}
 
 
 def is_over(state: State) -> bool:
@@ -214,13 +265,14 @@ def next_posted(
     state: State, history: History, opcode: OpCode, rule: PostRule
 ) -> "Situation | None":
     """Check a posted message; the situation behind it, or None when it is not sent."""
-    sent = rule is None or isinstance(rule, State)
-    assert sent == history.is_sent(opcode), f"{opcode.name} in {state.name} after {history}"
-    if not isinstance(rule, State):
+    word = WORDS[rule] if isinstance(rule, Posting) else "sent"
+    assert word == history.on_post(opcode), f"{opcode.name} in {state.name} after {history}"
+    if isinstance(rule, Posting):
         return None
     behind = history.posted(opcode)
-    assert is_over(rule) == behind.over
-    return rule, behind
+    new_state = state if rule is None else rule
+    assert is_over(new_state) == behind.over
+    return new_state, behind
 
 
 type Situation = tuple[State, History]
@@ -228,17 +280,17 @@ type Situation = tuple[State, History]
 
 @accepted_or_not
 def test_whatever_happens_the_tables_say_what_the_sentences_say(accepted: bool) -> None:
-    start = State.HELLO_AWAITED if accepted else State.HELLO_SENT
-    found: set[Situation] = {(start, History(accepted))}
+    found: set[Situation] = {(START[accepted], History(accepted))}
     ahead = deque(found)
     while ahead:
         state, history = ahead.popleft()
         for opcode in OpCode:
             behind = [next_received(state, history, opcode, receive_rules(state, accepted)[opcode])]
             if opcode is not OpCode.WELCOME_RESPONSE:
-                behind.append(next_posted(state, history, opcode, post_rules(state)[opcode]))
+                rule = post_rules(state, accepted)[opcode]
+                behind.append(next_posted(state, history, opcode, rule))
             for situation in behind:
                 if situation is not None and situation not in found:
                     found.add(situation)
                     ahead.append(situation)
-    assert len(found) > 5
+    assert {state for state, _ in found} == reachable(START[accepted], accepted)

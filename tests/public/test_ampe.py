@@ -116,12 +116,15 @@ async def assert_reset(peer: RawPeer) -> None:
 # ---------------------------------------------------------------------- messages
 
 
-async def test_messages_come_from_the_pool_and_go_back() -> None:
+@pytest.mark.parametrize("outsiders_first", [False, True])
+async def test_messages_come_from_the_pool_and_go_back(outsiders_first: bool) -> None:
     async with open_ampe(Options(initial_pool_msgs=2, max_pool_msgs=3)) as ampe:
         holders = [Holder(ampe.get()), Holder(ampe.get(POOL_ONLY))]
         assert ampe.statistics().pool_free == 0
         assert ampe.get(POOL_ONLY) is None
         holders += [Holder(ampe.get()), Holder(ampe.get(AllocationStrategy.ALWAYS))]
+        if outsiders_first:
+            holders.reverse()
         for holder, free in zip(holders, (1, 2, 3, 3), strict=True):
             message = holder.value
             assert message is not None
@@ -164,6 +167,9 @@ async def test_statistics_of_an_idle_engine() -> None:
             messages_received=0,
             bytes_sent=0,
             bytes_received=0,
+            bytes_held=0,
+            bytes_queued=0,
+            limits_reached={},
         )
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             ampe.statistics().groups = 1  # type: ignore[misc]
@@ -471,11 +477,11 @@ def defect(monkeypatch: pytest.MonkeyPatch) -> trio.Event:
     """When this is set, the task of every group fails."""
     defect = trio.Event()
 
-    async def dispatch(self: Group) -> None:
+    async def keep_going(self: Group) -> None:
         await defect.wait()
         raise DefectError
 
-    monkeypatch.setattr(Group, "_dispatch", dispatch)
+    monkeypatch.setattr(Group, "_keep_going", keep_going)
     return defect
 
 

@@ -28,6 +28,7 @@ from pytofu import (
     TCPServerAddress,
     open_ampe,
 )
+from pytofu.engine.io_channel import IoChannel
 from tests.resources import nothing_left as nothing_left
 from tests.support import (
     PATIENCE,
@@ -52,7 +53,9 @@ LATE_ID: Final = 5
 
 def queue_len(pair: RawPair) -> int:
     """Bytes queued on the application's channel."""
-    return pair.app.ampe._engine.numbers.open[pair.end.number].writer.size
+    channel = pair.app.ampe._engine.numbers.open[pair.end.number]
+    assert isinstance(channel, IoChannel)
+    return channel.conversation.writer.held
 
 
 def spend_time(counter: list[int], nursery: trio.Nursery) -> None:
@@ -303,7 +306,11 @@ async def test_a_channel_can_be_opened_with_send() -> None:
 
 
 async def test_send_is_a_point_of_cancellation_and_gives_others_a_turn() -> None:
-    async with open_pair(LOCALHOST) as pair, trio.open_nursery() as nursery:
+    options = Options(channel_share=1)  # so that the server has room for all
+    async with (
+        open_pair(LOCALHOST, server_options=options) as pair,
+        trio.open_nursery() as nursery,
+    ):
         app = pair.client.app
         holder = app.message(OpCode.SIGNAL, pair.client.number)
         with trio.CancelScope() as scope:
@@ -495,7 +502,7 @@ async def test_receive_nowait_in_the_moment_in_which_another_receiver_is_woken()
 async def test_each_message_is_put_back_when_the_loop_moves_on() -> None:
     async with open_app(Options(initial_pool_msgs=3)) as app:
         for _ in range(3):
-            app.chnls.update_receiver(Holder())
+            app.chnls.update_receiver(app.message(OpCode.SIGNAL))
         assert app.ampe.statistics().pool_free == 0
         seen = 0
         async for holder in app.chnls:
@@ -507,6 +514,7 @@ async def test_each_message_is_put_back_when_the_loop_moves_on() -> None:
         assert app.ampe.statistics().pool_free == 2
         assert not holder.is_empty()  # the loop was left: the last message is ours
         app.ampe.put(holder)
+        assert app.ampe.statistics().pool_free == 3
 
 
 async def test_a_message_posted_in_the_loop_is_not_put_back() -> None:
@@ -565,11 +573,11 @@ async def test_the_loop_ends_when_the_group_is_destroyed(waiting: bool) -> None:
 
 async def test_cancelling_the_loop_puts_the_last_message_back_and_loses_none() -> None:
     async with open_app() as app:
-        app.chnls.update_receiver(Holder())
+        app.chnls.update_receiver(app.message(OpCode.SIGNAL))
         with trio.CancelScope() as scope:
             async for holder in app.chnls:
                 assert not holder.is_empty()
-                app.chnls.update_receiver(Holder())
+                app.chnls.update_receiver(app.message(OpCode.SIGNAL))
                 scope.cancel()
         assert scope.cancelled_caught
         assert app.chnls.statistics().messages_waiting == 1

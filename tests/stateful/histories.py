@@ -24,6 +24,7 @@ import trio.testing
 from hypothesis import strategies as st
 
 from pytofu import (
+    AllocationFailedException,
     AllocationStrategy,
     Ampe,
     AmpeStatus,
@@ -41,15 +42,19 @@ from pytofu import (
 from tests.leaks import live_tasks
 from tests.support import PATIENCE, ClientAddress, Kind, client_address_of, server_address_of
 
+KINDS: Final[tuple[Kind, ...]] = ("tcp", "uds", "mem")
 SIZES: Final = (0, 100, 60_000)
 ROOMY: Final = 100_000
 """A pool that no history can empty."""
 SMALL: Final = 4
 CLOSE_TIMEOUT: Final = 0.1
 HIGH_WATER: Final = 100_000
+MAX_QUEUED: Final = 1_000_000
 
 _REGULAR: Final = (OpCode.REQUEST, OpCode.RESPONSE, OpCode.SIGNAL)
 _BYES: Final = (OpCode.BYE_REQUEST, OpCode.BYE_RESPONSE)
+_FAREWELLS: Final = (OpCode.BYE_SIGNAL, OpCode.HELLO_REQUEST)
+"""What closes a channel at once."""
 
 
 # ---------------------------------------------------------------------- operations
@@ -165,6 +170,8 @@ class History:
     """Everything that happens."""
 
     pools: tuple[int, int]
+    kinds: tuple[Kind, Kind]
+    """What the two engines listen on at the beginning."""
     connections: int
     """How many there are at the beginning."""
     operations: list[Operation]
@@ -185,6 +192,7 @@ _opcodes: Final = st.sampled_from(
     )
 )
 
+_kinds: Final = st.sampled_from(KINDS)
 _sizes: Final = st.sampled_from(SIZES)
 _talk: Final = st.builds(Post, _indexes, st.sampled_from(_REGULAR), st.integers(1, 20), _sizes)
 _receive: Final = st.builds(Receive, _indexes, st.integers(1, 30), st.booleans(), st.booleans())
@@ -202,7 +210,7 @@ _WEIGHTS: Final[tuple[tuple[int, st.SearchStrategy[Operation]], ...]] = (
     (2, st.builds(Part, _indexes)),
     (1, st.builds(Update, _indexes, st.booleans())),
     (1, st.builds(NewGroup, st.integers(0, 1))),
-    (1, st.builds(Listen, _indexes, st.sampled_from(("tcp", "uds")))),
+    (1, st.builds(Listen, _indexes, _kinds)),
     (1, st.builds(Destroy, _indexes)),
 )
 operations: Final[st.SearchStrategy[Operation]] = st.sampled_from(
@@ -214,6 +222,7 @@ _pools: Final = st.sampled_from((ROOMY, ROOMY, SMALL))
 histories: Final = st.builds(
     History,
     st.tuples(_pools, _pools),
+    st.tuples(_kinds, _kinds),
     st.integers(0, 4),
     st.lists(operations, min_size=30, max_size=80),
     st.sampled_from(Ending),
@@ -241,17 +250,21 @@ class End:
     is_listener: bool = False
     address: ClientAddress | None = None
     """How to connect to a listener, once it listens."""
+    accepted: bool = False
+    """Whether a listener made it, and not a HelloRequest."""
     peer: "End | None" = None
     posted: dict[int, Posted] = attrs.Factory(dict)
     """By message_id, in order."""
-    farewells: list[int] = attrs.Factory(list)
-    """message_ids of what closed the channel: it comes back before everything else."""
+    farewell: int | None = None
+    """message_id of what closed the channel: it comes back before what was not sent."""
     ordered: list[int] = attrs.Factory(list)
     """message_ids of what is sent in order, or comes back in order."""
     held: list[int] = attrs.Factory(list)
-    """message_ids of what was posted behind a Bye: never sent."""
+    """message_ids of what was posted behind a Bye: never sent, back at once."""
     received: list[int] = attrs.Factory(list)
     returned: list[int] = attrs.Factory(list)
+    greeted: bool = False
+    """Whether it has posted a HelloResponse."""
     bye: OpCode | None = None
     """The first Bye that was posted."""
     reason: AmpeStatus | None = None
@@ -266,15 +279,26 @@ class End:
         """A message was posted on the open channel."""
         message_id, opcode = message.message_id, message.opcode
         self.posted[message_id] = message
-        if opcode in (OpCode.BYE_SIGNAL, OpCode.HELLO_REQUEST):
-            self.farewells.append(message_id)
-        elif self.farewells or (self.bye is not None and opcode is not OpCode.BYE_RESPONSE):
-            self.held.append(message_id)
+        if opcode in _FAREWELLS:
+            assert self.farewell is None
+            self.farewell = message_id
         elif self.bye is None:
             self.ordered.append(message_id)
+            self.greeted |= opcode is OpCode.HELLO_RESPONSE
             if opcode in _BYES:
                 self.bye = opcode
+        elif opcode is not OpCode.BYE_RESPONSE:
+            self.held.append(message_id)
         # A ByeResponse behind a ByeRequest: sent if the peer's ByeRequest has arrived, else held.
+
+    def refuses(self, opcode: OpCode) -> bool:
+        """Whether posting this is not allowed now."""
+        if self.is_listener:
+            return opcode is not OpCode.BYE_SIGNAL
+        if not self.accepted:
+            return opcode is OpCode.HELLO_RESPONSE
+        may_come_first = (OpCode.HELLO_RESPONSE, OpCode.BYE_RESPONSE, *_FAREWELLS)
+        return not self.greeted and self.bye is None and opcode not in may_come_first
 
     def check(self) -> None:
         """What must hold of this channel when everything is over."""
@@ -285,28 +309,30 @@ class End:
             self._check_arrived(self.peer)
 
     def _check_returned(self) -> None:
-        """Everything comes back once: first what closed the channel, then what was not sent."""
-        returned, ordered = set(self.returned), set(self.ordered)
-        farewells, held = set(self.farewells), set(self.held)
+        """Everything comes back once: in the order posted, what was never to be sent first."""
+        returned, ordered, held = set(self.returned), set(self.ordered), set(self.held)
         assert len(returned) == len(self.returned)
+        farewell = set() if self.farewell is None else {self.farewell}
         ranks = [
-            0 if number in farewells else 1 if number in ordered else 2
+            0 if number in held else 1 if number in farewell else 2
             for number in self.returned
-            if number in farewells | ordered | held
+            if number in held | farewell | ordered
         ]
         assert ranks == sorted(ranks)
+        at_once = [number for number in self.returned if number in held]
+        assert at_once == self.held[: len(at_once)]
         count = len(self.came_back)
         start = self.ordered.index(self.came_back[0]) if count else len(self.ordered)
         assert self.came_back == self.ordered[start : start + count]
         if self.reason is not None:  # the application has received everything
             assert start + count == len(self.ordered)
-            assert farewells | held <= returned
+            assert farewell | held <= returned
 
     def _check_arrived(self, peer: "End") -> None:
         """What the peer received, it received once, in order and from the first message on."""
         arrived = set(peer.received)
         assert len(arrived) == len(peer.received)
-        assert arrived.isdisjoint((*self.returned, *self.farewells, *self.held))
+        assert arrived.isdisjoint((*self.returned, self.farewell, *self.held))
         in_order = [number for number in peer.received if number in set(self.ordered)]
         assert in_order == self.ordered[: len(in_order)]
         if self.reason is peer.reason is AmpeStatus.SUCCESS:
@@ -367,7 +393,7 @@ class World:
     async def live(self, history: History) -> None:
         """Go through the operations."""
         for group in self.groups:
-            self._listen(group, "tcp" if group.side is self.sides[0] else "uds")
+            self._listen(group, history.kinds[self.sides.index(group.side)])
             await self._settle()
             await self._receive(group, keep=False, poll=False)
         for number in range(history.connections):
@@ -487,9 +513,12 @@ class World:
         except ShutdownException:
             assert end.group.destroyed
         except NotAllowedException:
-            assert end.is_listener
-            assert opcode is not OpCode.BYE_SIGNAL
+            assert end.refuses(opcode)
+        except AllocationFailedException:
+            assert opcode in (*_REGULAR, OpCode.HELLO_RESPONSE)
+            assert end.group.side.ampe.statistics().limits_reached["max_queued_bytes"]
         else:
+            assert not end.refuses(opcode)
             assert end.reason is None
             assert not end.group.destroyed
             end.wrote(posted)
@@ -500,10 +529,14 @@ class World:
         if holder is None:
             return
         posted = _posted(holder.unwrap())
-        with suppress(ChannelClosedException, NotAllowedException), trio.CancelScope() as scope:
+        with suppress(ChannelClosedException), trio.CancelScope() as scope:
             self._nursery.start_soon(_cancel_when_blocked, scope)
-            await end.group.chnls.send(holder)
-            end.wrote(posted)
+            try:
+                await end.group.chnls.send(holder)
+            except NotAllowedException:
+                assert end.refuses(posted.opcode)
+            else:
+                end.wrote(posted)
         end.group.side.ampe.put(holder)
 
     def _message(
@@ -586,7 +619,7 @@ class World:
         if end is None:
             assert opcode is OpCode.HELLO_REQUEST
             client = self._hellos[message.message_id]
-            end = End(group, number, peer=client)
+            end = End(group, number, accepted=True, peer=client)
             assert client.peer is None
             client.peer = end
             self._opened(end)
@@ -661,6 +694,7 @@ async def live(history: History, directory: Path) -> None:
             max_pool_msgs=SMALL if pool == SMALL else 2 * pool,
             close_timeout=CLOSE_TIMEOUT,
             high_water=HIGH_WATER,
+            max_queued_bytes=MAX_QUEUED,
         )
         for pool in history.pools
     ]

@@ -26,7 +26,7 @@ class OwnException(AmpeException):
 
 
 def test_every_error_has_its_own_exception() -> None:
-    assert list(EXCEPTIONS) == list(AmpeError)
+    assert set(EXCEPTIONS) == set(AmpeError)
     assert len(set(EXCEPTIONS.values())) == len(AmpeError)
     assert AmpeException not in EXCEPTIONS.values()
 

@@ -1,13 +1,20 @@
-"""The engine: the pool, the channel numbers, and a nursery with a task for each group."""
+"""The engine: the budget, the channel numbers, and a nursery with a task for each group."""
+
+import contextlib
+import contextvars
 
 import trio
 
-from pytofu.engine.channel import Channel
+from pytofu.engine.accounts import Budget
+from pytofu.engine.admission import Admission
 from pytofu.engine.channel_numbers import ChannelNumbers
+from pytofu.engine.context import Channel
 from pytofu.engine.group import Group
+from pytofu.engine.limits import Limits
+from pytofu.engine.observer import Traffic
 from pytofu.engine.options import Options
-from pytofu.engine.pool import Pool
-from pytofu.engine.traffic import Traffic
+from pytofu.engine.queues import SendQueues
+from pytofu.engine.turns import EndOfTurn
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.values.status import AmpeError
 
@@ -17,7 +24,17 @@ class Engine:
 
     def __init__(self, options: Options) -> None:
         self.options: Options = options
-        self.pool: Pool = Pool(options.initial_pool_msgs, options.max_pool_msgs)
+        self.budget: Budget = Budget(
+            options.initial_pool_msgs,
+            options.max_pool_msgs,
+            options.max_received_bytes,
+            options.channel_share,
+        )
+        self.queues: SendQueues = SendQueues(
+            options.max_queued_bytes, options.max_total_queued_bytes
+        )
+        self.limits: Limits = Limits()
+        self.admission: Admission = Admission(options, self.limits)
         self.numbers: ChannelNumbers[Channel] = ChannelNumbers()
         self.groups: set[Group] = set()
         self.closing: bool = False
@@ -27,6 +44,7 @@ class Engine:
         """Of the groups that have been destroyed."""
         self._stop = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self._turn: EndOfTurn | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -36,6 +54,9 @@ class Engine:
         cancellation of something around that block begins; the application can still say good-bye
         in its own cleanup.
         """
+        self._turn = EndOfTurn()
+        trio.lowlevel.add_instrument(self._turn)
+        self.budget.watch_for_forgotten(trio.lowlevel.current_trio_token())
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
@@ -44,6 +65,9 @@ class Engine:
                     await self._stop.wait()
         finally:
             self.closing = True
+            self.budget.stop_watching()
+            with contextlib.suppress(KeyError):  # an instrument that raised is removed by Trio
+                trio.lowlevel.remove_instrument(self._turn)
             self.closed.set()
 
     def close(self, *, abort: bool) -> None:
@@ -58,9 +82,20 @@ class Engine:
         if self.closing:
             return Err(AmpeError.SHUTDOWN_STARTED)
         assert self._nursery is not None
-        group = Group(self.options, self.pool, self.numbers, self._forget)
+        assert self._turn is not None
+        group = Group(
+            self.options,
+            self.budget,
+            self.queues,
+            self.limits,
+            self.admission,
+            self.numbers,
+            self._turn,
+            self._forget,
+        )
         self.groups.add(group)
-        self._nursery.start_soon(group.run)
+        # In an empty context: it keeps nothing of its creator's alive.
+        contextvars.Context().run(self._nursery.start_soon, group.run)
         return Ok(group)
 
     def _forget(self, group: Group) -> None:

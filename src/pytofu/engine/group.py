@@ -1,71 +1,101 @@
-"""A channel group: a nursery for its channels' tasks, and one mailbox for what they receive."""
+"""A channel group's life: its task, its channels, its mailbox."""
 
-import socket
-from collections.abc import Callable
+import contextvars
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 
-from pytofu.engine import transport
-from pytofu.engine.channel import Channel, log
+from pytofu.engine import reactor
+from pytofu.engine.accounts import UNCOUNTED, Budget
+from pytofu.engine.admission import Admission
 from pytofu.engine.channel_numbers import ChannelNumbers
+from pytofu.engine.context import Channel, GroupContext
+from pytofu.engine.deadlines import Deadlines
+from pytofu.engine.eviction import evict
+from pytofu.engine.fair_mailbox import FairMailBox, Inbox
 from pytofu.engine.io_channel import IoChannel
-from pytofu.engine.listener import Listener
-from pytofu.engine.mailbox import MailBox
+from pytofu.engine.limits import Limits
+from pytofu.engine.mailbox import MailBoxStatus
+from pytofu.engine.observer import Traffic
 from pytofu.engine.options import Options
-from pytofu.engine.pool import Pool
-from pytofu.engine.traffic import Traffic
+from pytofu.engine.posting import Poster
+from pytofu.engine.queues import SendQueues
+from pytofu.engine.readiness import Readiness
+from pytofu.engine.tasks import TaskReactor
+from pytofu.engine.turns import EndOfTurn
+from pytofu.links.base import Link
 from pytofu.patterns.result import OK, Err, Ok, Result
-from pytofu.values.address import parse_address
-from pytofu.values.allocation import AllocationStrategy
-from pytofu.values.header import OPCODE_BITS, OpCode
+from pytofu.protocol.ending import Cause
+from pytofu.protocol.signals import engine_signal
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError, AmpeStatus
 
-_WELCOME_RESPONSE = int(OpCode.WELCOME_RESPONSE)
-_NULL_MESSAGE = Err(AmpeError.NULL_MESSAGE)
-_SHUTDOWN = Err(AmpeError.SHUTDOWN_STARTED)
+log: Final = logging.getLogger("pytofu")
+
+_SHUTDOWN: Final = Err(AmpeError.SHUTDOWN_STARTED)
+
+_TAKEN_WITHOUT_A_LOOK: Final = 16
+"""Messages taken from the mailbox after which the sockets are looked at, so that what a quiet
+channel sends need not wait until the mailbox is empty."""
 
 
-class Group:
-    """What a `ChannelGroup` stands for.
-
-    `run` is its task: it holds the nursery and, being the dispatcher, flushes the channels that
-    something was posted to since it last ran, so that a burst of posts goes out as one write.
-    """
+class Group(GroupContext):
+    """What a `ChannelGroup` stands for."""
 
     def __init__(
         self,
         options: Options,
-        pool: Pool,
+        budget: Budget,
+        queues: SendQueues,
+        limits: Limits,
+        admission: Admission,
         numbers: ChannelNumbers[Channel],
+        turn: EndOfTurn,
         on_closed: Callable[["Group"], None],
     ) -> None:
         self.options: Options = options
-        self.pool: Pool = pool
-        self._numbers = numbers  # of the whole engine
-        self._open_channels = numbers.open
-        self._on_closed = on_closed
-        self._high_water = options.high_water
-        self.mailbox: MailBox[Message] = MailBox()
+        self.budget: Budget = budget
+        self.queues: SendQueues = queues
+        self.limits: Limits = limits
+        self.admission: Admission = admission
         self.traffic: Traffic = Traffic()
+        self.deadlines: Deadlines = Deadlines(self._deadlines_changed)
+        self.mailbox: FairMailBox = FairMailBox()
         self.channels: set[Channel] = set()
+        self.short_of_share: set[Channel] = set()
         self.closing: bool = False
         self.closed: trio.Event = trio.Event()
-        self.answer_due: bool = False
-        """Something was received and nothing posted since: the next post may be its answer, for
-        which somebody waits, so it is written at once if nothing more is there to be received."""
+        self.poster: Poster = Poster(self, numbers, self.mailbox)
+        self._numbers = numbers
+        self._turn = turn
+        self._on_closed = on_closed
         self._nursery: trio.Nursery | None = None
-        self._starting: list[Channel] = []  # until the nursery is there
-        self._to_flush: list[Channel] = []
-        self._sleeper: trio.lowlevel.Task | None = None  # the dispatcher, while it has no work
+        self._starting: list[Callable[[], Awaitable[None]]] = []  # until the nursery is there
+        self._with_work: list[Channel] = []
+        self._returning: list[Channel] = []  # closed, with messages to give back
+        self._taken = 0  # from the mailbox, since the sockets were looked at
+        self._receiver_leads = False
+        self._sleeper: trio.lowlevel.Task | None = None  # the group's task, until it is to lead
+        self._nap = trio.CancelScope()  # around its sleep and its lead, until the next deadline
+        self.readiness: Readiness = self._make_reactor()
+
+    def _make_reactor(self) -> Readiness:
+        kind = reactor.best()
+        if kind is None:
+            return TaskReactor(self.start)
+        self._turn.leaderless.add(self)
+        return kind(self._lead_changed)
+
+    def _lead_changed(self, led: bool) -> None:
+        if led or self.closed.is_set():
+            self._turn.leaderless.discard(self)
+        else:
+            self._turn.leaderless.add(self)
 
     # ------------------------------------------------------------------ the task
-
-    @property
-    def nursery(self) -> trio.Nursery:
-        """Where the channels' tasks run."""
-        assert self._nursery is not None
-        return self._nursery
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -73,22 +103,29 @@ class Group:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for channel in self._starting:
-                    nursery.start_soon(channel.run)
+                for task in self._starting:
+                    self.start(task)
                 self._starting.clear()
-                await self._dispatch()
+                await self._keep_going()
+                nursery.cancel_scope.cancel()
         finally:
             self.close(abort=True)
+            self.readiness.close()
             self._on_closed(self)
             self.closed.set()
+            self._turn.leaderless.discard(self)
 
-    async def _dispatch(self) -> None:
+    async def _keep_going(self) -> None:
+        """Be the clock, and lead when nobody else does."""
         while self.channels or not self.closing:
-            while self._to_flush:
-                channels, self._to_flush = self._to_flush, []
-                for channel in channels:
-                    self._flush(channel)
-            await self._sleep()
+            with trio.CancelScope(deadline=self.deadlines.earliest) as self._nap:
+                await self._sleep()
+                if self.readiness.can_lead:
+                    await self.readiness.lead()
+                    self.readiness.serve()
+            self.deadlines.strike(trio.current_time())
+            self.work()
+            self.mailbox.ring()  # whoever follows may have a message now, or may lead
 
     async def _sleep(self) -> None:
         self._sleeper = trio.lowlevel.current_task()
@@ -99,179 +136,225 @@ class Group:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def _wake(self) -> None:
+    def take_lead(self) -> None:
+        """Wake the group's task, if it sleeps."""
         if self._sleeper is not None:
             sleeper, self._sleeper = self._sleeper, None
             trio.lowlevel.reschedule(sleeper)
 
-    def _flush(self, channel: Channel) -> None:
-        try:
-            channel.flush()
-        except Exception:
-            channel.abort_for_defect()
+    def _deadlines_changed(self) -> None:
+        self._nap.deadline = self.deadlines.earliest
 
-    # ------------------------------------------------------------------ posting
-
-    def post(self, message: Message | None) -> Result[None, AmpeError]:
-        """Validate and queue (PROTOCOL 3).
-
-        On success the message is released and its header, completed, is the caller's; on error
-        the message stays with the caller.
-        """
-        if message is None:
-            return _NULL_MESSAGE
-        header = message._header
-        opcode = header.proto_byte & OPCODE_BITS
-        if opcode == _WELCOME_RESPONSE:
-            return message.refuse(AmpeError.INVALID_OP_CODE)
-        result = message.check_and_prepare()
-        if result is not OK:
-            return result
-        number = header.channel_number
-        if not number:
-            return self._open_channel(message, opcode)
-        channel = self._open_channels.get(number)
-        if channel is None:
-            return self._refuse_unknown(message)
-        if channel.group is not self:
-            return message.refuse(AmpeError.INVALID_MESSAGE_CHANNEL_GROUP)
-        if self.closing:
-            return message.refuse(AmpeError.SHUTDOWN_STARTED)
-        rule = channel.post_rules[opcode]
-        burst = False
-        if rule is None:
-            burst = channel.writer.push(message)
-            self.pool.posted()
-        else:
-            result = channel.post_special(message, rule)
-            if result is not OK:
-                return result
-        message.release()
-        if burst:
-            self._flush(channel)
-        elif not channel.flush_pending:
-            if self.answer_due and not self.mailbox:
-                self.answer_due = False
-                self._flush(channel)
-            else:
-                channel.flush_pending = True
-                self._to_flush.append(channel)
-                self._wake()
-        return OK
-
-    def _refuse_unknown(self, message: Message) -> Err[AmpeError]:
-        error = self._numbers.why_unknown(message.channel_number)
-        if error is AmpeError.CHANNEL_CLOSED and self.closing:
-            error = AmpeError.SHUTDOWN_STARTED  # which is why it closed
-        return message.refuse(error)
-
-    def _open_channel(self, message: Message, opcode: int) -> Result[None, AmpeError]:
-        if self.closing:
-            return message.refuse(AmpeError.SHUTDOWN_STARTED)
-        address = parse_address(message)
-        channel: Channel
-        if opcode == OpCode.HELLO_REQUEST:
-            channel = IoChannel(self, message.message_id, address=address)
-        else:
-            channel = Listener(self, message.message_id, address)
-        match self._register(channel):
-            case Err(error):
-                return message.refuse(error)
-            case Ok():
-                pass
-        message.channel_number = channel.number
-        if isinstance(channel, Listener):
-            channel.welcome(message)
-        else:
-            channel.writer.push(message)
-            self.pool.posted()
-        message.release()
+    def start(self, task: Callable[[], Awaitable[None]]) -> None:
+        """See `GroupContext`. The task's context is empty: it keeps nothing of its caller alive."""
         if self._nursery is None:
-            self._starting.append(channel)
-        else:
-            self._nursery.start_soon(channel.run)
-        return OK
-
-    def _register(self, channel: Channel) -> Result[None, AmpeError]:
-        match self._numbers.allocate(channel):
-            case Ok(number):
-                channel.number = number
-                self.channels.add(channel)
-                return OK
-            case Err() as err:
-                return err
-
-    def is_full(self, message: Message) -> bool:
-        """Whether the message's channel has more queued than the high-water mark."""
-        channel = self._open_channels.get(message.channel_number)
-        return channel is not None and channel.writer.size > self._high_water
-
-    async def wait_for_room(self, message: Message) -> None:
-        """Wait while `is_full`."""
-        channel = self._open_channels.get(message.channel_number)
-        if isinstance(channel, IoChannel) and channel.group is self:
-            await channel.wait_for_room()
+            self._starting.append(task)
+        elif self.channels or not self.closing:  # else the nursery is going, or gone
+            contextvars.Context().run(self._nursery.start_soon, task)
 
     # ------------------------------------------------------------------ for the channels
 
-    def accept(self, connection: socket.socket) -> None:
-        """Make a channel of a connection that a listener accepted."""
-        if self.closing:  # the listener had been woken before it was cancelled
-            transport.close(connection, reset=True)
+    def schedule(self, channel: Channel) -> None:
+        """See `GroupContext`."""
+        if not channel.has_work:
+            channel.has_work = True
+            if not self._with_work:
+                self._turn.with_work.append(self)
+            self._with_work.append(channel)
+
+    def work(self) -> None:
+        """Let the channels do what they have to do."""
+        while self._with_work:
+            channels, self._with_work = self._with_work, []
+            for channel in channels:
+                if channel.has_work:  # it may have been served meanwhile
+                    self._work_on(channel)
+
+    def _work_on(self, channel: Channel) -> None:
+        try:
+            channel.work()
+        except Exception:
+            channel.on_defect()
+
+    def accept(self, link: Link) -> None:
+        """See `GroupContext`."""
+        host = self.admission.admit(link)
+        if host is None:
+            link.close(reset=True)
             return
-        channel = IoChannel(self, sock=connection)
-        match self._register(channel):
+        channel = IoChannel(self, link=link, host=host)
+        match self.poster.register(channel):
             case Ok():
-                self.nursery.start_soon(channel.run)
+                pass
             case Err():
                 log.warning("no channel number is free: a connection is refused")
-                transport.close(connection, reset=True)
+                self.admission.closed(host)
+                link.close(reset=True)
 
-    def deliver_received(self, messages: list[Message]) -> None:
-        """Put messages from a peer into the mailbox."""
-        self.traffic.messages_received += len(messages)
-        self.deliver(messages)
+    @property
+    def is_full(self) -> bool:
+        """See `GroupContext`."""
+        return self.admission.is_full(len(self._numbers.open))
 
-    def deliver(self, messages: list[Message]) -> None:
-        """Put messages into the mailbox, or back into the pool when it is closed."""
-        if self.mailbox.send_all(messages) is not OK:
-            self.pool.put(len(messages))
+    @property
+    def is_behind(self) -> bool:
+        """See `GroupContext`. Channels that have closed have their last event in the mailbox."""
+        return len(self.mailbox.turns) >= 2 * self.options.max_channels
+
+    def make_room(self) -> None:
+        """See `GroupContext`: it may be channels of other groups of the engine."""
+        evict(list(self._numbers.open.values()), self.budget, self.queues)
+
+    def return_later(self, channel: Channel) -> None:
+        """See `GroupContext`."""
+        self._returning.append(channel)
+
+    def _go_on_returning(self) -> None:
+        self._returning = [channel for channel in self._returning if not channel.go_on_returning()]
+
+    def deliver(self, inbox: Inbox, messages: list[Message]) -> None:
+        """See `GroupContext`."""
+        if self.mailbox.send_to(inbox, messages) is not OK:
+            for message in messages:
+                message.release()
+        elif self._receiver_leads:
+            self.readiness.ring()
+
+    def ran_short(self, channel: Channel) -> None:
+        """See `GroupContext`."""
+        self.short_of_share.add(channel)
+        if self._receiver_leads:
+            self.readiness.ring()
+        else:
+            self.mailbox.ring()
 
     def remove(self, channel: Channel) -> None:
-        """A channel has closed."""
+        """See `GroupContext`."""
+        self.deadlines.withdraw(channel)
         self._numbers.release(channel.number)
         self.channels.discard(channel)
-        if self.closing:
-            self._wake()
+        self.admission.closed(channel.host)
+        if self.closing and not self.channels:
+            self._nap.cancel()
 
     # ------------------------------------------------------------------ receiving
+
+    def take(self) -> Message | None:
+        """The next message if one has arrived; so quick that it needs no `Result`."""
+        if self._taken == _TAKEN_WITHOUT_A_LOOK:
+            # Not `work`: what is posted meanwhile had better go out together.
+            self._taken = 0
+            self.readiness.serve()
+        message = self.mailbox.take()
+        if message is not None:
+            self._taken += 1
+            self.poster.answer_expected = True
+        return message
+
+    def look(self) -> None:
+        """Do what there is to do, and see what has arrived, without waiting for anything."""
+        self._taken = 0
+        self.work()
+        if self._returning:
+            self._go_on_returning()
+        if not self.closing:
+            self.readiness.serve()
+
+    async def receive(
+        self,
+        timeout: float,  # noqa: ASYNC109  # running out of time is a value here
+    ) -> Result[Message, MailBoxStatus]:
+        """The next message, waiting for it `timeout` seconds at most (0 polls).
+
+        `Err` with TIMEOUT, or with CLOSED once the group is being destroyed. Cancelling loses no
+        message. A checkpoint, always.
+        """
+        if timeout <= 0:
+            await trio.lowlevel.checkpoint()
+            if self.closing:
+                return Err(MailBoxStatus.CLOSED)
+            if not self.mailbox:
+                self.look()
+            message = self.take()
+            return Err(MailBoxStatus.TIMEOUT) if message is None else Ok(message)
+        if timeout == math.inf:
+            return await self._receive()
+        with trio.move_on_after(timeout):
+            return await self._receive()
+        return Err(MailBoxStatus.TIMEOUT)
+
+    async def _receive(self) -> Result[Message, MailBoxStatus]:
+        """Lead, or follow, until there is a message."""
+        mailbox, readiness = self.mailbox, self.readiness
+        waited = False
+        while True:
+            self.work()
+            if self._returning:
+                self._go_on_returning()
+            if mailbox and not waited:
+                await trio.lowlevel.checkpoint()
+                waited = True
+            message = self.take()
+            if message is not None:
+                if mailbox:
+                    mailbox.ring()  # for the next: one ring may stand for several messages
+                return Ok(message)
+            if mailbox.closed:
+                if not waited:
+                    await trio.lowlevel.checkpoint()
+                return Err(MailBoxStatus.CLOSED)
+            waited = True
+            if self.short_of_share:
+                self.budget.collect()
+                self.work()
+                if not mailbox:
+                    for channel in list(self.short_of_share):
+                        channel.receiver_waits()
+                if mailbox:
+                    continue
+            if readiness.can_lead:
+                self._receiver_leads = True
+                try:
+                    await readiness.lead()
+                finally:
+                    self._receiver_leads = False
+                    mailbox.ring()  # one that follows may take the lead
+                if not mailbox.closed:
+                    self._taken = 0
+                    readiness.serve()
+            else:
+                await mailbox.wait_for_bell()
 
     def update_receiver(self, message: Message | None) -> Result[None, AmpeError]:
         """Put the application's own message, or a signal, into the mailbox (PROTOCOL 4)."""
         if self.closing:
             return _SHUTDOWN
         if message is None:
-            update = self.pool.get(AllocationStrategy.ALWAYS)
-            assert update is not None
-            update.opcode = OpCode.SIGNAL
-            update.mark_from_engine(AmpeStatus.RECEIVER_UPDATE)
+            update = engine_signal(0, AmpeStatus.RECEIVER_UPDATE)
+            update._account = UNCOUNTED
         else:
-            update = message.clone()
+            update = message.hand_over()
             update.mark_from_application(AmpeStatus.RECEIVER_UPDATE)
-            message.release()
         self.mailbox.send(update)
+        if self._receiver_leads:
+            self.readiness.ring()
         return OK
 
     # ------------------------------------------------------------------ closing
 
     def close(self, *, abort: bool) -> None:
-        """Begin to close; `closed` is set at the end. What was received goes back to the pool."""
+        """Begin to close; `closed` is set at the end. What was received is given back."""
         if not self.closing:
             self.closing = True
-            self.pool.put(len(self.mailbox.close()))
+            for message in self.mailbox.close():
+                message.release()
+            if self._receiver_leads:
+                self.readiness.ring()
+        self._go_on_returning()
         for channel in list(self.channels):
             if abort:
-                channel.abort()
+                channel.end(Cause.ABORTED)
             else:
-                channel.close_orderly()
-        self._wake()
+                channel.close()
+        if not self.channels:
+            self._nap.cancel()

@@ -1,111 +1,283 @@
 """A listener channel: accepts connections and makes IO channels of them (PROTOCOL 2, 4 and 6)."""
 
+import logging
+import math
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections import deque
+from typing import Any, Final
 
 import trio
 
-from pytofu.engine import transport
-from pytofu.engine.channel import Channel, Home, log
-from pytofu.patterns.result import OK, Err, Ok, Result
-from pytofu.protocol.lifecycle import Posting, State, listener_post_rules
-from pytofu.values.address import LISTEN_ON_HEADER, Address, TCPServerAddress, UDSServerAddress
-from pytofu.values.header import OpCode
+from pytofu.engine.accounts import UNCOUNTED
+from pytofu.engine.context import Channel, GroupContext
+from pytofu.engine.fair_mailbox import Inbox
+from pytofu.engine.readiness import Source
+from pytofu.links.base import Link, LinkError, Listening
+from pytofu.links.by_scheme import begin_listen, listen
+from pytofu.protocol.ending import ENDINGS, Cause, Ending, not_connected
+from pytofu.protocol.signals import add_detail, channel_closed, engine_signal
+from pytofu.values.address import LISTEN_ON_HEADER, Address
+from pytofu.values.header import OPCODE_BITS, OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError, AmpeStatus
 from pytofu.values.text_headers import TextHeaders
+
+log: Final = logging.getLogger("pytofu")
 
 _LISTEN_ON_LINE: Final = re.compile(rb"((?:^|\r\n))" + LISTEN_ON_HEADER.encode() + rb":[^\r\n]*")
 
 _CAPACITY_PAUSE: Final = 0.1
 """Seconds without accepting when the system has no more files or memory for connections."""
 
+_MOST_ACCEPTS: Final = 64
+"""Connections accepted in one go."""
+
 
 class Listener(Channel):
     """Opened by a WelcomeRequest; the only message it takes is ByeSignal."""
 
-    __slots__ = ("_address", "_listening", "_welcome")
+    __slots__ = (
+        "_address",
+        "_doors",
+        "_ended",
+        "_inbox",
+        "_message_id",
+        "_opening",
+        "_resume_at",
+        "_warned",
+        "_welcome",
+    )
 
-    def __init__(self, group: Home, message_id: int, address: Address) -> None:
-        super().__init__(group, message_id)
-        self._welcome: Message | None = None  # until it is answered
+    def __init__(self, group: GroupContext, address: Address) -> None:
+        super().__init__(group)
         self._address = address
-        self._listening: transport.Listening | None = None
-        self.post_rules = listener_post_rules
+        self._message_id = 0
+        self._welcome: Message | None = None  # until it is answered
+        self._opening: trio.CancelScope | None = None  # of the task that resolves the name, if any
+        self._doors: list[_Door] = []
+        self._resume_at = math.inf  # when to accept again, after the system had no room
+        self._ended = False
+        self._warned = False  # that the system has no room, since it had
+        self._inbox: Inbox = deque()  # what of it waits in the group's mailbox
 
-    def welcome(self, message: Message) -> None:
-        """Take the WelcomeRequest."""
+    @property
+    def conversation(self) -> None:
+        """There is nobody to talk to."""
+
+    # ------------------------------------------------------------------ opening
+
+    def open_with(self, message: Message) -> None:
+        """Take the WelcomeRequest; listening begins with the next `work`."""
+        self._message_id = message.message_id
         self._welcome = message.clone()
 
-    async def live(self) -> None:
-        """Bind, answer the WelcomeRequest, accept until aborted."""
-        listening = await self._listen()
-        if listening is None:
-            return
-        self._listening = listening
-        while True:
-            await trio.lowlevel.wait_readable(listening.sock)
-            try:
-                for connection in transport.accept_all(listening.sock):
-                    self.group.accept(connection)
-            except OSError as error:
-                if error.errno not in transport.ACCEPT_LATER:
-                    log.error("listener %d: cannot accept: %s", self.number, error)
-                    self.close_because(AmpeStatus.ACCEPT_FAILED)
-                    return
-                log.warning("listener %d: accepting again later: %s", self.number, error)
-                await trio.sleep(_CAPACITY_PAUSE)
+    def start(self) -> None:
+        """See `Channel`."""
 
-    async def _listen(self) -> transport.Listening | None:
-        result: Result[transport.Listening, AmpeError] = Err(AmpeError.INVALID_ADDRESS)
-        if isinstance(self._address, TCPServerAddress | UDSServerAddress):
-            result = await transport.listen(self._address, reuse_port=self.group.options.reuse_port)
+    @property
+    def _settings(self) -> dict[str, Any]:
+        options = self.group.options
+        return {"reuse_port": options.reuse_port, "settings": options.tcp_settings}
+
+    def work(self) -> None:
+        """Listen, if that has not begun."""
+        self.has_work = False
+        if self._welcome is None or self._opening is not None or self._ended:
+            return
+        begun = begin_listen(self._address, **self._settings)
+        if begun is None:
+            self._opening = scope = trio.CancelScope()
+            self.group.start(lambda: self._listen_in_task(scope))
+        else:
+            self._opened(begun)
+
+    async def _listen_in_task(self, scope: trio.CancelScope) -> None:
+        with scope:
+            self._opened(await listen(self._address, **self._settings))
+
+    def _opened(self, begun: list[Listening] | LinkError) -> None:
+        """Answer the WelcomeRequest."""
+        if self._ended:  # while the task was on its way back
+            for listening in begun if isinstance(begun, list) else ():
+                listening.close()
+            return
         welcome, self._welcome = self._welcome, None
         assert welcome is not None
+        welcome._account = UNCOUNTED
         welcome.opcode = OpCode.WELCOME_RESPONSE
-        match result:
-            case Ok(listening):
-                headers = _with_address(welcome.text_headers, listening.address)
-                self.group.deliver([Message(welcome.header, headers, welcome.payload)])
-                return listening
-            case Err(error):
-                status = error.to_status()
-                welcome.mark_from_engine(status)
-                self.close_because(status)
-                self.group.deliver([welcome])
-                return None
+        if isinstance(begun, LinkError):
+            log.debug("listener %d: cannot listen: %s", self.number, begun.detail)
+            welcome.mark_from_engine(begun.error.to_status())
+            add_detail(welcome, begun.detail)
+            self.group.deliver(self._inbox, [welcome])
+            self._end(not_connected(begun.error, begun.detail, answers_hello=False))
+            return
+        headers = _with_address(welcome.text_headers, begun[0].address)
+        answer = Message(welcome.header, headers, welcome.payload)
+        answer._account = UNCOUNTED
+        self.group.deliver(self._inbox, [answer])
+        for listening in begun:
+            door = _Door(self, listening)
+            self._doors.append(door)
+            listening.on_ready(door.wake)
+            door.watch(True)
 
-    def post_special(self, message: Message, rule: State | Posting) -> Result[None, AmpeError]:
+    # ------------------------------------------------------------------ accepting
+
+    def may_accept(self) -> bool:
+        """Whether there may be one channel more; if not, accepting goes on when there may."""
+        if self.group.is_full:
+            if self.group.limits.reached("max_channels"):
+                signal = engine_signal(self.number, AmpeStatus.ALLOCATION_FAILED)
+                add_detail(signal, "max_channels")
+                signal._account = UNCOUNTED
+                self.group.deliver(self._inbox, [signal])
+            self._close_doors()
+            self.group.admission.call_when_not_full(self._open_doors)
+            return False
+        if self.group.is_behind:
+            self.group.limits.reached("max_channels")
+            self._pause()
+            return False
+        return True
+
+    def accepted(self, link: Link) -> None:
+        """Make a channel of it."""
+        self._warned = False
+        self.group.accept(link)
+
+    def cannot_accept(self, error: LinkError) -> None:
+        """Pause where the system has no room; end where the listening is broken."""
+        if error.error is AmpeError.ALLOCATION_FAILED:
+            if not self._warned:
+                self._warned = True
+                log.warning("listener %d: accepting again later: %s", self.number, error.detail)
+            self._pause()
+        else:
+            log.error("listener %d: cannot accept: %s", self.number, error.detail)
+            self._end(Ending(AmpeStatus.ACCEPT_FAILED, detail=error.detail))
+
+    def deadline(self) -> float:
+        """See `Timed`."""
+        return self._resume_at
+
+    def time_passed(self, now: float) -> None:
+        """Accept again."""
+        if now >= self._resume_at:
+            self._resume_at = math.inf
+            self._open_doors()
+
+    def _pause(self) -> None:
+        self._close_doors()
+        self._resume_at = trio.current_time() + _CAPACITY_PAUSE
+        self.group.deadlines.expect(self)
+
+    def _close_doors(self) -> None:
+        for door in self._doors:
+            door.watch(False)
+
+    def _open_doors(self) -> None:
+        if not self._ended:
+            for door in self._doors:
+                door.watch(True)
+                door.wake()
+
+    # ------------------------------------------------------------------ the end
+
+    def on_defect(self) -> None:
+        """See `Channel`."""
+        log.exception("listener %d: closed by a defect in pytofu", self.number)
+        self.end(Cause.DEFECT)
+
+    def post(self, message: Message) -> AmpeError | None:
         """ByeSignal closes the listener and comes back; anything else is not allowed."""
-        if rule is not Posting.ABORT:
-            return message.refuse(AmpeError.NOT_ALLOWED)
+        if message._header.proto_byte & OPCODE_BITS != OpCode.BYE_SIGNAL:
+            return AmpeError.NOT_ALLOWED
         farewell = message.clone()
+        farewell._account = UNCOUNTED
         farewell.mark_from_engine(AmpeStatus.CHANNEL_CLOSED)
-        self.undelivered.append(farewell)
-        self.abort()
-        return OK
+        self.group.deliver(self._inbox, [farewell])
+        self.end(Cause.ABORTED)
+        return None
 
-    def flush(self) -> None:
-        """Nothing is queued here."""
+    def close(self) -> None:
+        """Nothing is queued here: as `end`."""
+        self.end(Cause.ABORTED)
 
-    def close_orderly(self) -> None:
-        """Nothing is queued here: as `abort`."""
-        self.abort()
+    def end(self, cause: Cause) -> None:
+        """See `Channel`."""
+        self._end(ENDINGS[cause])
 
-    def unsent(self) -> Iterable[Message]:
-        """The WelcomeRequest, if the listener was closed before it could be answered."""
-        if self._welcome is not None:
+    def _end(self, ending: Ending) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._opening is not None:
+            self._opening.cancel()
+        for door in self._doors:
+            door.close()
+        last = [channel_closed(self.number, self._message_id, ending)]
+        if self._welcome is not None:  # closed before it could be answered
             self._welcome.mark_from_engine(AmpeStatus.CHANNEL_CLOSED, OpCode.WELCOME_RESPONSE)
-            yield self._welcome
+            last.insert(0, self._welcome)
+        for message in last:
+            message._account = UNCOUNTED
+        self.group.deliver(self._inbox, last)
+        self.group.remove(self)
 
-    def close_socket(self) -> None:
-        """Close the listening socket and remove its file."""
-        if self._listening is not None:
-            self._listening.close()
+
+class _Door(Source):
+    """One of the addresses that a listener listens on: a name may stand for several."""
+
+    __slots__ = ("_closed", "_listener", "_listening")
+
+    def __init__(self, listener: Listener, listening: Listening) -> None:
+        self._listener = listener
+        self._listening = listening
+        self._closed = False
+
+    def fileno(self) -> int:
+        """See `Source`."""
+        return self._listening.fileno()
+
+    def watch(self, open_: bool) -> None:
+        """Ask to be called when a connection waits, or no more."""
+        self._listener.group.readiness.watch(self, read=open_, write=False)
+
+    def wake(self) -> None:
+        """A connection may wait that no descriptor tells of."""
+        self._listener.group.readiness.again(self)
+
+    def on_readable(self, now: float) -> None:
+        """Accept what waits, in bounds; the rest at the next turn."""
+        for _ in range(_MOST_ACCEPTS):
+            if self._closed or not self._listener.may_accept():
+                return
+            link = self._listening.accept()
+            if isinstance(link, Link):
+                self._listener.accepted(link)
+            elif isinstance(link, LinkError):
+                self._listener.cannot_accept(link)
+                return
+            else:
+                return
+        self.wake()
+
+    def on_writable(self, now: float) -> None:
+        """Nothing is written here."""
+
+    def on_defect(self) -> None:
+        """See `Source`."""
+        self._listener.on_defect()
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        self._closed = True
+        self._listener.group.readiness.unwatch(self)
+        self._listening.close()
 
 
-def _with_address(headers: TextHeaders, address: TCPServerAddress | UDSServerAddress) -> bytes:
+def _with_address(headers: TextHeaders, address: Address) -> bytes:
     """The headers, with the address really bound in the one that asked for it."""
     bound = Message()
     address.format(bound)

@@ -52,8 +52,7 @@ class MailBox[T]:
         if self._closed:
             return Err(MailBoxStatus.CLOSED)
         self._items.extend(items)
-        if self._waiting:
-            self._wake_one()
+        self.ring()
         return OK
 
     def _wake_one(self) -> None:
@@ -75,7 +74,7 @@ class MailBox[T]:
         `Err` with TIMEOUT, with INTERRUPTED after `interrupt`, or with CLOSED after `close`.
         Cancelling loses no item. A checkpoint, always.
         """
-        if self._items or self._interrupted or self._closed:
+        if self or self._interrupted or self._closed:
             await trio.lowlevel.checkpoint()  # `_wait` will not wait
         if timeout == math.inf:
             return await self._wait()
@@ -84,23 +83,36 @@ class MailBox[T]:
         return Err(MailBoxStatus.TIMEOUT)
 
     async def _wait(self) -> Result[T, MailBoxStatus]:
-        while not self._items:
+        while (item := self.take()) is None:
             if self._closed:
                 return Err(MailBoxStatus.CLOSED)
             if self._interrupted:
                 self._interrupted = False
                 return Err(MailBoxStatus.INTERRUPTED)
-            self._waiting += 1
-            try:
-                await self._bell.receive()
-            except trio.EndOfChannel:
-                return Err(MailBoxStatus.CLOSED)
-            finally:
-                self._waiting -= 1
-        item = self._items.popleft()
-        if self._waiting and self._items:
+            await self.wait_for_bell()
+        if self._waiting and self:
             self._wake_one()  # the wake-up stood for all of them
         return Ok(item)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    async def wait_for_bell(self) -> None:
+        """Wait until something may have changed: for who does not only wait for items."""
+        self._waiting += 1
+        try:
+            await self._bell.receive()
+        except trio.EndOfChannel:
+            pass
+        finally:
+            self._waiting -= 1
+
+    def ring(self) -> None:
+        """Wake one of those that wait, if there is one; `close` has woken them all."""
+        if self._waiting and not self._closed:
+            self._wake_one()
 
     def interrupt(self) -> Result[None, MailBoxStatus]:
         """Wake the one that waits, or the next to wait, once.
@@ -113,8 +125,7 @@ class MailBox[T]:
         if self._interrupted:
             return Err(MailBoxStatus.INTERRUPTED)
         self._interrupted = True
-        if self._waiting:
-            self._wake_one()
+        self.ring()
         return OK
 
     def close(self) -> list[T]:

@@ -1,12 +1,21 @@
 """What an engine can be told when it is opened."""
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 
 import attrs
-from attrs.validators import ge
+from attrs.validators import ge, gt, le, optional
 
-DEFAULT_INITIAL_POOL_MSGS: Final = 1024
-DEFAULT_MAX_POOL_MSGS: Final = 4096
+from pytofu.links.base import Peer
+from pytofu.links.settings import TCPSettings
+from pytofu.protocol.conversation import TimeLimits
+
+DEFAULT_INITIAL_POOL_MSGS: Final = 8192
+DEFAULT_MAX_POOL_MSGS: Final = 16384
+
+_KIB: Final = 1024
+_MIB: Final = 1024 * _KIB
 
 
 def _initial_default(number: int | None) -> int:
@@ -17,13 +26,30 @@ def _max_default(number: int | None) -> int:
     return number or DEFAULT_MAX_POOL_MSGS
 
 
+def _seconds(default: float) -> float:
+    value: float = attrs.field(default=default, validator=ge(0))
+    return value
+
+
+def _bytes(default: int) -> int:
+    value: int = attrs.field(default=default, validator=ge(1))
+    return value
+
+
+def _six_times_close_timeout(options: "Options") -> float:
+    return 6 * options.close_timeout
+
+
 @attrs.frozen(kw_only=True)
 class Options:
-    """Settings of an engine; every one has a default that suits most programs (PROTOCOL 2, 5, 6).
+    """Settings of an engine; every one has a default that suits most programs (PROTOCOL 2, 5 to 7).
 
     Times are in seconds. 0 or None for a pool size means its default, and a maximum below the
-    initial size is raised to it. Anything negative raises ValueError.
+    initial size is raised to it. What is out of range raises ValueError. A limit that ends a
+    channel names itself in the `~detail` of the channel's last event.
     """
+
+    # ------------------------------------------------------------------ what is received
 
     initial_pool_msgs: int = attrs.field(
         default=DEFAULT_INITIAL_POOL_MSGS, converter=_initial_default, validator=ge(1)
@@ -34,15 +60,100 @@ class Options:
         default=DEFAULT_MAX_POOL_MSGS, converter=_max_default, validator=ge(1)
     )
     """Messages that the pool keeps at the most."""
-    connect_timeout: float = attrs.field(default=10.0, validator=ge(0))
-    """For making a connection; then the HelloRequest comes back with connect_failed."""
-    hello_timeout: float = attrs.field(default=10.0, validator=ge(0))
-    """From accepting a connection to its whole HelloRequest."""
-    frame_timeout: float = attrs.field(default=60.0, validator=ge(0))
-    """From the first byte of a message to its last."""
-    close_timeout: float = attrs.field(default=5.0, validator=ge(0))
-    """For an orderly close: sending what is queued and hearing the peer close."""
-    high_water: int = attrs.field(default=1024 * 1024, validator=ge(0))
+    max_received_bytes: int = _bytes(64 * _MIB)
+    """Bytes of all messages that the applications of this engine hold, beside their number; above
+    it, channels stop reading. And, by themselves, bytes of messages that have begun to arrive:
+    above it, the channel whose message has been incomplete longest is closed (recv_failed)."""
+    channel_share: float = attrs.field(default=1 / 8, validator=[gt(0), le(1)])
+    """How much of the pool, in messages and in bytes, one channel may hold; then it stops reading.
+    Each may always hold one message."""
+    max_hello_bytes: int = _bytes(16 * _KIB)
+    """Bytes of a HelloRequest's text headers and body together; an accepted connection with a
+    larger one is reset (not_allowed) before more of it is read."""
+
+    # ------------------------------------------------------------------ what is sent
+
+    high_water: int = attrs.field(default=_MIB, validator=ge(0))
     """Bytes queued on a channel above which `ChannelGroup.send` waits, until half are gone."""
+    max_queued_bytes: int = _bytes(16 * _MIB)
+    """Bytes queued on a channel; above it, `post` raises ALLOCATION_FAILED. An accepted channel is
+    not read from when they lack no more than its share of max_received_bytes, so that a peer that
+    asks and does not read the answers is held back, and these still find a place."""
+    max_total_queued_bytes: int = _bytes(256 * _MIB)
+    """Bytes queued on all channels of the engine; above it, the channel with the most is closed
+    (send_failed), and so on."""
+
+    # ------------------------------------------------------------------ who connects
+
+    max_channels: int = attrs.field(default=10_000, validator=ge(1))
+    """Channels of the engine above which nothing more is accepted until one has closed and its
+    last event has been received."""
+    max_channels_per_host: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Accepted TCP channels from one IP address; further connections from there are reset."""
+    accept_filter: Callable[[Peer], bool] | None = None
+    """Asked for each accepted connection, before it becomes a channel; one that it answers with
+    False, or with an exception, which is logged, is reset. It must not wait."""
     reuse_port: bool = False
     """Let several listeners share a TCP port (SO_REUSEPORT)."""
+
+    # ------------------------------------------------------------------ time
+
+    connect_timeout: float = _seconds(10.0)
+    """For making a connection; then the HelloRequest comes back with connect_failed."""
+    hello_timeout: float = _seconds(10.0)
+    """From accepting a connection to its whole HelloRequest; and, connecting, from having the
+    connection to the answer: then the HelloRequest comes back with connect_failed, and what was
+    posted behind it."""
+    frame_timeout: float = _seconds(60.0)
+    """From the first byte of a message to its last."""
+    send_timeout: float = _seconds(60.0)
+    """Without the peer taking a byte of what is queued for it; then the channel closes."""
+    close_timeout: float = _seconds(5.0)
+    """For an orderly close: sending what is queued and hearing the peer close."""
+    bye_timeout: float = attrs.field(
+        default=attrs.Factory(_six_times_close_timeout, takes_self=True), validator=ge(0)
+    )
+    """From sending a ByeRequest to its answer; then the channel closes. Six times close_timeout,
+    so 30 s, unless it is given: who wants a quick end wants it here too."""
+    keepalive: float = _seconds(30.0)
+    """Silence on a TCP connection after which the peer's system is asked whether it is still
+    there; 0: never. With the next two: a peer that has vanished is noticed in about a minute, and
+    the channel ends with communication_failed."""
+    keepalive_interval: float = _seconds(10.0)
+    """Between two such questions."""
+    keepalive_count: int = attrs.field(default=3, validator=ge(1))
+    """How many of them without an answer end the connection."""
+    user_timeout: float = _seconds(60.0)
+    """For which sent bytes may stay unacknowledged on a TCP connection; 0: as long as the system
+    thinks right."""
+
+    # ------------------------------------------------------------------ the system's buffers
+
+    send_buffer: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Bytes of the system's send buffer for each connection; None: its own choice, which grows."""
+    receive_buffer: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """As `send_buffer`, for receiving."""
+
+    @cached_property
+    def time_limits(self) -> TimeLimits:
+        """Those of a conversation."""
+        return TimeLimits(
+            connect_timeout=self.connect_timeout,
+            hello_timeout=self.hello_timeout,
+            frame_timeout=self.frame_timeout,
+            send_timeout=self.send_timeout,
+            bye_timeout=self.bye_timeout,
+            close_timeout=self.close_timeout,
+        )
+
+    @cached_property
+    def tcp_settings(self) -> TCPSettings:
+        """What the links are told."""
+        return TCPSettings(
+            keepalive=self.keepalive,
+            keepalive_interval=self.keepalive_interval,
+            keepalive_count=self.keepalive_count,
+            user_timeout=self.user_timeout,
+            send_buffer=self.send_buffer,
+            receive_buffer=self.receive_buffer,
+        )

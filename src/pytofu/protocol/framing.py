@@ -10,8 +10,9 @@ from typing import Final
 
 from pytofu.protocol.lifecycle import Rule, State
 from pytofu.values.header import HEADER_LEN, HEADER_STRUCT, MAX_PART_LEN, BinaryHeader
-from pytofu.values.message import Message
+from pytofu.values.message import Account, Message
 from pytofu.values.status import AmpeError
+from pytofu.values.text_headers import without_local_headers
 
 BLOCK_LEN: Final = 64 * 1024
 """Bytes after which queued frames are sealed into a block, which one `send` then tries to write:
@@ -20,10 +21,15 @@ large enough that system calls do not matter, small enough to join and keep chea
 BURST: Final = 32
 """Messages after which it is worth writing, so that the peer works on them while more are made."""
 
+LONG_BURST: Final = 128
+"""The same while nothing is received: then nobody waits, and fewer system calls count for more."""
+
 RECEIVE_LEN: Final = HEADER_LEN + MAX_PART_LEN
 """Bytes to ask of a socket: the longest message without text headers, so that a stream of such
 comes whole, one a call, and nothing has to be pieced together. More at a time is not quicker: it
 does not stay in the processor's cache."""
+
+LONGEST_FRAME: Final = HEADER_LEN + 2 * MAX_PART_LEN
 
 _LARGE: Final = 32 * 1024  # a frame whose rest is worth asking for by itself
 
@@ -43,20 +49,44 @@ class FrameReader:
     read.
     """
 
-    __slots__ = ("_chunks", "_data", "_kept", "_needed", "_pos", "violation")
+    __slots__ = (
+        "_account",
+        "_chunks",
+        "_data",
+        "_needed",
+        "_pos",
+        "kept",
+        "longest",
+        "oversized",
+        "read_len",
+        "violation",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, account: Account | None = None) -> None:
+        self._account = account  # which the messages are charged to
+        self.longest: int = LONGEST_FRAME
+        """Bytes of the longest frame that is taken; no more than that is asked for at once."""
+        self.oversized: bool = False
+        """Whether a frame was longer: then nothing more is read."""
+        self.read_len: int = 0
+        """Bytes of all messages read so far."""
         self._data = b""  # being cut, from _pos on
         self._pos = 0
         self._chunks: list[bytes] = []  # of a frame of which not enough is here to go on
-        self._kept = 0  # bytes in _chunks
+        self.kept: int = 0
+        """Bytes of a frame that has begun and is not yet whole."""
         self._needed = HEADER_LEN  # bytes with which going on makes sense
         self.violation: AmpeError | None = None
 
     @property
-    def partial(self) -> bool:
-        """Whether a frame has begun and is not yet whole."""
-        return self._kept > 0
+    def unread(self) -> int:
+        """Bytes that were fed and that `read` has not looked at yet, stopped by its limit."""
+        return len(self._data) - self._pos
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is more than what was read: unread bytes, or a part of a frame."""
+        return self.kept > 0 or self._pos < len(self._data)
 
     @property
     def wanted(self) -> int:
@@ -65,25 +95,32 @@ class FrameReader:
         That is the rest of a large frame, so that the next call begins with a frame, or else as
         much as makes sense.
         """
-        if self._needed < _LARGE or not self._kept:
-            return RECEIVE_LEN
-        return self._needed - self._kept
+        if self._needed < _LARGE or not self.kept:
+            return RECEIVE_LEN if self.longest > RECEIVE_LEN else self.longest
+        return self._needed - self.kept
 
     def feed(self, data: bytes) -> None:
         """Take in bytes that arrived. Everything fed before must have been read."""
-        if self.violation is not None:
+        if self.violation is not None or self.oversized:
             return
-        if not self._kept:
+        if not self.kept:
             self._data = data
             self._pos = 0
             return
-        self._chunks.append(data)
-        self._kept += len(data)
-        if self._kept >= self._needed:
-            self._data = b"".join(self._chunks)
+        chunks = self._chunks
+        chunks.append(data)
+        self.kept += len(data)
+        if self.kept >= self._needed:
+            self._data = b"".join(chunks)
             self._pos = 0
             self._chunks = []
-            self._kept = 0
+            self.kept = 0
+            return
+        # Each chunk stays more than twice as long as the next: a frame that comes in pieces of two
+        # bytes must not cost thirty times its size, nor be copied again at each piece.
+        while len(chunks) > 1 and len(chunks[-2]) <= 2 * len(chunks[-1]):
+            last = chunks.pop()
+            chunks[-1] += last
 
     def read(
         self, channel_number: int, rules: Sequence[Rule], limit: int
@@ -100,6 +137,7 @@ class FrameReader:
         messages: list[Message] = []
         if not self._data:
             return messages, None
+        account, longest = self._account, self.longest
         data, pos, end = self._data, self._pos, len(self._data)
         proto: int
         while end - pos >= HEADER_LEN:
@@ -107,43 +145,63 @@ class FrameReader:
             rule = rules[proto]
             if rule is not None and isinstance(rule, AmpeError):
                 self.violation = rule
+                self.read_len += pos - self._pos
                 self._data = b""
                 self._pos = 0
                 return messages, None
             text_at = pos + HEADER_LEN
             body_at = text_at + text_len
             stop = body_at + body_len
+            length = stop - pos
+            if length > longest:
+                self.oversized = True
+                self.read_len += pos - self._pos
+                self._data = b""
+                self._pos = 0
+                return messages, None
             if stop > end:
-                self._needed = stop - pos
+                self._needed = length
                 break
             if len(messages) == limit:
+                self.read_len += pos - self._pos
                 self._pos = pos
                 return messages, None
+            text = b""
+            if text_len:
+                text = without_local_headers(data[text_at:body_at])
+                text_len = len(text)
             messages.append(
                 Message(
                     BinaryHeader(
                         channel_number, proto & _WIRE_BITS, 0, message_id, text_len, body_len
                     ),
-                    data[text_at:body_at] if text_len else b"",
+                    text,
                     data[body_at:stop] if body_len else b"",
+                    account,
+                    length,
                 )
             )
             pos = stop
             if rule is not None:
+                self.read_len += pos - self._pos
                 self._pos = pos
                 return messages, rule
         else:
             self._needed = HEADER_LEN
+        self.read_len += pos - self._pos
         if pos < end:
             self._chunks = [data[pos:] if pos else data]
-            self._kept = end - pos
+            self.kept = end - pos
         self._data = b""
         self._pos = 0
         return messages, None
 
-    def has_unread(self) -> bool:
-        """Whether `read` stopped before everything that was fed had been looked at."""
-        return self._pos < len(self._data)
+    def discard(self) -> None:
+        """Drop what is unread or kept: nobody will read on."""
+        self._data = b""
+        self._pos = 0
+        self._chunks = []
+        self.kept = 0
 
 
 class FrameWriter:
@@ -151,7 +209,8 @@ class FrameWriter:
 
     `push` freezes a message into bytes, so that nothing its poster does afterwards can change
     what is sent. `block` is what to write next, `wrote` says how far that went, `unsent` gives
-    back, as messages, everything that was not written completely.
+    back, as messages, everything that was not written completely. While `keep` is true what was
+    written is kept as well, and counts as unsent: nobody has answered yet.
     """
 
     __slots__ = (
@@ -159,24 +218,35 @@ class FrameWriter:
         "_block",
         "_block_count",
         "_count",
+        "_keep",
+        "_kept",
         "_offset",
         "_open",
         "_open_len",
         "_sealed",
+        "burst",
+        "held",
         "size",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = False) -> None:
         self._open: list[bytes] = []  # pieces of the newest block: header+text, or a body
         self._open_len = 0
         self._count = 0  # messages in the newest block
-        self._sealed: deque[tuple[list[bytes], int]] = deque()  # older blocks: pieces, messages
+        # Older blocks, and their messages; None while there are none, as with most channels.
+        self._sealed: deque[tuple[bytes, int]] | None = None
         self._block = b""  # being written, from _offset on
         self._offset = 0
         self._begin = 0  # where in it the first message begins that is not completely written
         self._block_count = 0  # messages in it from there on
+        self._keep = keep
+        self._kept: list[bytes] = []
         self.size: int = 0
         """Bytes pushed and not yet written."""
+        self.burst: int = BURST
+        """Messages of the newest block after which `push` says that they should be written."""
+        self.held: int = 0
+        """Bytes in memory: those not yet written, and those kept."""
 
     def push(self, message: Message) -> bool:
         """Queue a message that `Message.check_and_prepare` found in order.
@@ -185,6 +255,10 @@ class FrameWriter:
         """
         header = message._header
         text_len, body_len = header.text_headers_len, header.body_len
+        text = b""
+        if text_len:
+            text = without_local_headers(message._text_bytes())
+            header.text_headers_len = text_len = len(text)
         frame = _pack_header(
             header.channel_number,
             header.proto_byte & _WIRE_BITS,
@@ -193,31 +267,36 @@ class FrameWriter:
             text_len,
             body_len,
         )
-        if text_len:
-            text = message._text
-            frame += text if isinstance(text, bytes) else text.to_bytes()
         pieces = self._open
-        pieces.append(frame)
+        pieces.append(frame + text if text_len else frame)
         if body_len:
             body = message._body
             pieces.append(body if isinstance(body, bytes) else bytes(body))
         self._count = count = self._count + 1
         length = HEADER_LEN + text_len + body_len
         self.size += length
+        self.held += length
         self._open_len = length = self._open_len + length
         if length >= BLOCK_LEN:
-            self._sealed.append((pieces, count))
+            # Joined now: a frame of 16 bytes in a list takes five times as much.
+            if self._sealed is None:
+                self._sealed = deque()
+            self._sealed.append((b"".join(pieces), count))
             self._open, self._open_len, self._count = [], 0, 0
             return True
-        return count == BURST
+        if count != self.burst:
+            return False
+        self.burst = LONG_BURST
+        return True
 
     def block(self) -> bytes | memoryview:
         """The bytes to write next; empty when there are none."""
         if self._block:
             return memoryview(self._block)[self._offset :]
-        if self._sealed:
-            pieces, self._block_count = self._sealed.popleft()
-            self._block = b"".join(pieces)
+        if self._sealed is not None:
+            self._block, self._block_count = self._sealed.popleft()
+            if not self._sealed:
+                self._sealed = None
         else:
             self._block = b"".join(self._open)
             self._block_count = self._count
@@ -231,8 +310,12 @@ class FrameWriter:
         """
         self._offset += length
         self.size -= length
+        if not self._keep:
+            self.held -= length
         if self._offset < len(self._block):
             return self._skip_written()
+        if self._keep:
+            self._kept.append(self._block)
         self._block = b""
         self._offset = self._begin = 0
         return self._block_count
@@ -246,14 +329,27 @@ class FrameWriter:
         self._block_count -= count
         return count
 
-    def unsent(self) -> list[Message]:
-        """Every message that is not completely written, in order; the writer is empty then."""
-        sealed = [b"".join(pieces) for pieces, _ in self._sealed]
-        data = b"".join((self._block[self._begin :], *sealed, *self._open))
+    def forget_written(self) -> None:
+        """Keep no longer what was written: it has been answered."""
+        self._keep = False
+        self._kept = []
+        self.held = self.size
+
+    def unsent(self) -> Iterator[Message]:
+        """Every message that is not completely written, in order; the writer is empty then.
+
+        Made one by one: a long queue must not become messages all at once.
+        """
+        begin = 0 if self._keep else self._begin
+        blocks = deque(self._kept) if self._keep else deque[bytes]()
+        blocks.append(self._block[begin:])
+        blocks.extend(block for block, _ in self._sealed or ())
+        blocks.append(b"".join(self._open))
         self._block, self._offset, self._begin, self.size = b"", 0, 0, 0
-        self._sealed.clear()
+        self._sealed = None
         self._open, self._open_len, self._count = [], 0, 0
-        return list(_messages(data))
+        self.forget_written()
+        return _messages(blocks)
 
 
 def _frame_end(data: bytes, begin: int) -> int:
@@ -262,13 +358,15 @@ def _frame_end(data: bytes, begin: int) -> int:
     return begin + HEADER_LEN + int(text_len) + int(body_len)
 
 
-def _messages(data: bytes) -> Iterator[Message]:
-    """The messages in bytes that `FrameWriter` made."""
-    begin = 0
-    while begin < len(data):
-        end = _frame_end(data, begin)
-        header = BinaryHeader.from_bytes(memoryview(data)[begin:end])
-        text_at = begin + HEADER_LEN
-        body_at = text_at + header.text_headers_len
-        yield Message(header, data[text_at:body_at], data[body_at:end])
-        begin = end
+def _messages(blocks: deque[bytes]) -> Iterator[Message]:
+    """The messages in blocks that `FrameWriter` made."""
+    while blocks:
+        data = blocks.popleft()
+        begin = 0
+        while begin < len(data):
+            end = _frame_end(data, begin)
+            header = BinaryHeader.from_bytes(memoryview(data)[begin:end])
+            text_at = begin + HEADER_LEN
+            body_at = text_at + header.text_headers_len
+            yield Message(header, data[text_at:body_at], data[body_at:end])
+            begin = end

@@ -20,9 +20,13 @@ class State(Enum):
 
     HELLO_AWAITED = auto()
     """Accepted; the peer's HelloRequest has not come yet."""
+    HELLO_RECEIVED = auto()
+    """The peer's HelloRequest is here and not answered yet: nothing but the answer may go out."""
+    HELLO_THEN_BYE_RECEIVED = auto()
+    """As HELLO_RECEIVED, with the peer's ByeRequest behind its HelloRequest."""
     HELLO_SENT = auto()
     """Connecting, or connected and waiting for the answer to our HelloRequest."""
-    HELLO_THEN_BYE = auto()
+    HELLO_THEN_BYE_SENT = auto()
     """As HELLO_SENT, with a ByeRequest posted behind the HelloRequest."""
     OPEN = auto()
     """Both sides may send anything."""
@@ -43,15 +47,15 @@ class State(Enum):
 class Posting(Enum):
     """What becomes of a posted message that does not go out."""
 
-    HOLD = auto()
-    """Not sent; comes back with channel_closed when the channel closes."""
+    RETURN = auto()
+    """Comes back at once with channel_closed: behind a Bye nothing is sent."""
     ABORT = auto()
     """Closes the channel at once, and comes back first."""
     DENY = auto()
     """A HelloRequest on a channel that had one: comes back as a HelloResponse with
     invalid_channel_number, and the channel closes."""
     REFUSE = auto()
-    """`post` fails with not_allowed."""
+    """`post` fails with not_allowed: a correct peer would punish it."""
 
 
 type Rule = State | AmpeError | None
@@ -66,65 +70,72 @@ def _regular(state: State) -> dict[OpCode, State]:
     return {OpCode.REQUEST: state, OpCode.RESPONSE: state, OpCode.SIGNAL: state}
 
 
+def _until_closed(state: State, bye: State) -> dict[OpCode, State]:
+    """What the peer may send once it has greeted: ByeRequest leads to `bye`."""
+    return {
+        **_regular(state),
+        OpCode.HELLO_RESPONSE: state,
+        OpCode.BYE_REQUEST: bye,
+        **_ENDS,
+    }
+
+
 _ENDS: Final = {OpCode.BYE_RESPONSE: State.CLOSED, OpCode.BYE_SIGNAL: State.CLOSED}
 
 RECEIVED: Final[Mapping[State, Mapping[OpCode, State]]] = {
-    State.HELLO_AWAITED: {OpCode.HELLO_REQUEST: State.OPEN},
+    State.HELLO_AWAITED: {OpCode.HELLO_REQUEST: State.HELLO_RECEIVED},
+    State.HELLO_RECEIVED: _until_closed(State.HELLO_RECEIVED, State.HELLO_THEN_BYE_RECEIVED),
+    State.HELLO_THEN_BYE_RECEIVED: _until_closed(
+        State.HELLO_THEN_BYE_RECEIVED, State.HELLO_THEN_BYE_RECEIVED
+    ),
     State.HELLO_SENT: {OpCode.HELLO_RESPONSE: State.OPEN, **_ENDS},
-    State.HELLO_THEN_BYE: {OpCode.HELLO_RESPONSE: State.BYE_SENT, **_ENDS},
-    State.OPEN: {
-        **_regular(State.OPEN),
-        OpCode.HELLO_RESPONSE: State.OPEN,
-        OpCode.BYE_REQUEST: State.BYE_RECEIVED,
-        **_ENDS,
-    },
-    State.BYE_SENT: {
-        **_regular(State.BYE_SENT),
-        OpCode.HELLO_RESPONSE: State.BYE_SENT,
-        OpCode.BYE_REQUEST: State.BYE_CROSSED,
-        **_ENDS,
-    },
-    State.BYE_RECEIVED: {
-        **_regular(State.BYE_RECEIVED),
-        OpCode.HELLO_RESPONSE: State.BYE_RECEIVED,
-        OpCode.BYE_REQUEST: State.BYE_RECEIVED,
-        **_ENDS,
-    },
-    State.BYE_CROSSED: {
-        **_regular(State.BYE_CROSSED),
-        OpCode.HELLO_RESPONSE: State.BYE_CROSSED,
-        OpCode.BYE_REQUEST: State.BYE_CROSSED,
-        **_ENDS,
-    },
-    State.BYE_ANSWERED: {
-        **_regular(State.BYE_ANSWERED),
-        OpCode.HELLO_RESPONSE: State.BYE_ANSWERED,
-        OpCode.BYE_REQUEST: State.BYE_ANSWERED,
-        **_ENDS,
-    },
+    State.HELLO_THEN_BYE_SENT: {OpCode.HELLO_RESPONSE: State.BYE_SENT, **_ENDS},
+    State.OPEN: _until_closed(State.OPEN, State.BYE_RECEIVED),
+    State.BYE_SENT: _until_closed(State.BYE_SENT, State.BYE_CROSSED),
+    State.BYE_RECEIVED: _until_closed(State.BYE_RECEIVED, State.BYE_RECEIVED),
+    State.BYE_CROSSED: _until_closed(State.BYE_CROSSED, State.BYE_CROSSED),
+    State.BYE_ANSWERED: _until_closed(State.BYE_ANSWERED, State.BYE_ANSWERED),
     State.FINISHING: {},
     State.CLOSED: {},
 }
 """Received message -> state behind it. What is not listed is not allowed and closes the channel;
 on an accepted channel HelloResponse is not allowed either, whatever the state."""
 
-_ANYTHING: Final = {**_regular(State.OPEN), OpCode.HELLO_RESPONSE: State.OPEN}
+_EVERYTHING_REFUSED: Final[Mapping[OpCode, Posting]] = dict.fromkeys(
+    (
+        *(OpCode.REQUEST, OpCode.RESPONSE, OpCode.SIGNAL),
+        *(OpCode.HELLO_RESPONSE, OpCode.BYE_REQUEST, OpCode.BYE_RESPONSE),
+    ),
+    Posting.REFUSE,
+)
 
-POSTED: Final[Mapping[State, Mapping[OpCode, State]]] = {
-    State.HELLO_AWAITED: {},
-    State.HELLO_SENT: {
-        **dict.fromkeys(_ANYTHING, State.HELLO_SENT),
-        OpCode.BYE_REQUEST: State.HELLO_THEN_BYE,
+POSTED: Final[Mapping[State, Mapping[OpCode, State | Posting]]] = {
+    State.HELLO_AWAITED: _EVERYTHING_REFUSED,
+    State.HELLO_RECEIVED: {
+        **_EVERYTHING_REFUSED,
+        OpCode.HELLO_RESPONSE: State.OPEN,
+        OpCode.BYE_RESPONSE: State.BYE_ANSWERED,
     },
-    State.HELLO_THEN_BYE: {},
+    State.HELLO_THEN_BYE_RECEIVED: {
+        **_EVERYTHING_REFUSED,
+        OpCode.HELLO_RESPONSE: State.BYE_RECEIVED,
+        OpCode.BYE_RESPONSE: State.BYE_ANSWERED,
+    },
+    State.HELLO_SENT: {
+        **_regular(State.HELLO_SENT),
+        OpCode.BYE_REQUEST: State.HELLO_THEN_BYE_SENT,
+    },
+    State.HELLO_THEN_BYE_SENT: {},
     State.OPEN: {
-        **_ANYTHING,
+        **_regular(State.OPEN),
+        OpCode.HELLO_RESPONSE: State.OPEN,
         OpCode.BYE_REQUEST: State.BYE_SENT,
         OpCode.BYE_RESPONSE: State.BYE_ANSWERED,
     },
     State.BYE_SENT: {},
     State.BYE_RECEIVED: {
-        **dict.fromkeys(_ANYTHING, State.BYE_RECEIVED),
+        **_regular(State.BYE_RECEIVED),
+        OpCode.HELLO_RESPONSE: State.BYE_RECEIVED,
         OpCode.BYE_REQUEST: State.BYE_CROSSED,
         OpCode.BYE_RESPONSE: State.BYE_ANSWERED,
     },
@@ -133,8 +144,9 @@ POSTED: Final[Mapping[State, Mapping[OpCode, State]]] = {
     State.FINISHING: {},
     State.CLOSED: {},
 }
-"""Posted message -> state behind it. What is not listed is held back and returned at the close,
-except for the three opcodes that mean the same in every state (`_EVERYWHERE`)."""
+"""Posted message -> state behind it. What is not listed comes back at once, except for the three
+opcodes that mean the same in every state (`_EVERYWHERE`); on a connecting channel HelloResponse is
+refused, whatever the state."""
 
 _EVERYWHERE: Final = {
     OpCode.BYE_SIGNAL: Posting.ABORT,
@@ -160,13 +172,13 @@ def _receive_rule(state: State, accepted: bool, proto: int) -> Rule:
     return None if new_state is state else new_state
 
 
-def _post_rule(state: State, opcode: OpCode) -> PostRule:
+def _post_rule(state: State, accepted: bool, opcode: OpCode) -> PostRule:
     if opcode in _EVERYWHERE:
         return _EVERYWHERE[opcode]
-    new_state = POSTED[state].get(opcode)
-    if new_state is None:
-        return Posting.HOLD
-    return None if new_state is state else new_state
+    if opcode is OpCode.HELLO_RESPONSE and not accepted:
+        return Posting.REFUSE
+    rule = POSTED[state].get(opcode, Posting.RETURN)
+    return None if rule is state else rule
 
 
 @cache
@@ -182,6 +194,6 @@ listener_post_rules: Final[tuple[PostRule, ...]] = tuple(
 
 
 @cache
-def post_rules(state: State) -> tuple[PostRule, ...]:
+def post_rules(state: State, accepted: bool) -> tuple[PostRule, ...]:
     """The rule for each opcode; the engine refuses WelcomeResponse before it looks here."""
-    return tuple(_post_rule(state, opcode) for opcode in OpCode)
+    return tuple(_post_rule(state, accepted, opcode) for opcode in OpCode)

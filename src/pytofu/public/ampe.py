@@ -1,6 +1,6 @@
 """`open_ampe` and `Ampe`: the engine as applications see it (PROTOCOL 2)."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Literal, overload
@@ -43,6 +43,12 @@ class AmpeStatistics:
     """Bytes handed to the operating system."""
     bytes_received: int
     """Bytes that arrived from peers."""
+    bytes_held: int
+    """Bytes of received messages that the applications hold."""
+    bytes_queued: int
+    """Bytes that wait to be sent."""
+    limits_reached: Mapping[str, int]
+    """How often each limit was reached, by the name of its option; without those that were not."""
 
 
 class Ampe:
@@ -74,7 +80,7 @@ class Ampe:
         engine = self._engine
         if engine.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
-        return engine.pool.get(strategy)
+        return engine.budget.get(strategy)
 
     @trio.lowlevel.enable_ki_protection
     def put(self, holder: Holder[Message]) -> None:
@@ -85,7 +91,7 @@ class Ampe:
         """
         message = holder.take()
         if message is not None:
-            self._engine.pool.take_back(message)
+            self._engine.budget.put(message)
 
     @public_api
     @trio.lowlevel.enable_ki_protection
@@ -142,13 +148,16 @@ class Ampe:
         return AmpeStatistics(
             groups=len(engine.groups),
             channels=len(engine.numbers.open),
-            pool_free=engine.pool.free,
-            pool_max=engine.pool.maximum,
-            pool_spells=engine.pool.spell,
+            pool_free=max(0, engine.budget.free),
+            pool_max=engine.budget.maximum,
+            pool_spells=engine.budget.spells,
             messages_sent=traffic.messages_sent,
             messages_received=traffic.messages_received,
             bytes_sent=traffic.bytes_sent,
             bytes_received=traffic.bytes_received,
+            bytes_held=engine.budget.bytes_held,
+            bytes_queued=engine.queues.total,
+            limits_reached=dict(engine.limits.counts),
         )
 
 

@@ -49,10 +49,13 @@ class ChannelGroup:
     engine; from other threads through `trio.from_thread.run_sync`.
     """
 
-    __slots__ = ("_group", "_next_checkpoint")
+    __slots__ = ("_group", "_next_checkpoint", "_post", "_turns", "_where_to_wait")
 
     def __init__(self, group: "Group") -> None:
         self._group = group
+        self._post = group.poster.post
+        self._where_to_wait = group.poster.where_to_wait
+        self._turns = group.mailbox.turns
         self._next_checkpoint = itertools.cycle(_CHECKPOINTS).__next__
 
     @trio.lowlevel.enable_ki_protection
@@ -60,19 +63,20 @@ class ChannelGroup:
         """Send a message, or open a channel with it; never waits.
 
         On success the holder is empty, the message released, and the header with the assigned
-        channel number and message_id is returned. What is posted is queued without limit; `send`
-        waits instead. A message that cannot be sent comes back through the mailbox, marked as
-        from the engine.
+        channel number and message_id is returned. What is posted is queued, up to
+        `Options.max_queued_bytes`; `send` waits instead. A message that cannot be sent comes back
+        through the mailbox, marked as from the engine.
 
         Raises an `AmpeException` for the first step of PROTOCOL 3 that fails: NULL_MESSAGE,
         INVALID_OP_CODE, INVALID_MESSAGE_ID, INVALID_MORE_USAGE, INVALID_CHANNEL_NUMBER,
         INVALID_HEADERS_LEN, WRONG_ADDRESS, INVALID_BODY_LEN, CHANNEL_CLOSED,
-        INVALID_MESSAGE_CHANNEL_GROUP, NOT_ALLOWED, ALLOCATION_FAILED (all channel numbers are in
-        use) or SHUTDOWN_STARTED. The message then stays in the holder, the error in its status.
+        INVALID_MESSAGE_CHANNEL_GROUP, NOT_ALLOWED, ALLOCATION_FAILED (too much is queued, or all
+        channel numbers are in use) or SHUTDOWN_STARTED. The message then stays in the holder, the
+        error in its status.
         """
         # What `public_api` does, written out: this is the hot path.
         message = holder._value
-        result = self._group.post(message)
+        result = self._post(message)
         if result is not OK:
             assert isinstance(result, Err)
             raise AmpeException.from_error(result.error)
@@ -91,8 +95,14 @@ class ChannelGroup:
         """
         await self._next_checkpoint()()
         message = holder._value
-        if message is not None and self._group.is_full(message):
-            await self._group.wait_for_room(message)
+        if message is not None:
+            channel = self._where_to_wait(message)
+            if channel is not None:
+                await channel.wait_for_turn()
+                try:
+                    return self.post(holder)
+                finally:
+                    channel.let_next_send()
         return self.post(holder)
 
     @overload
@@ -101,7 +111,7 @@ class ChannelGroup:
     async def wait_receive(self, timeout_ns: int | None = None) -> Message | None: ...
     @trio.lowlevel.enable_ki_protection
     async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
-        """The next message from any channel, in the order of arrival; None when time is up.
+        """The next message, of each channel in turn; None when time is up.
 
         `timeout_ns` is in nanoseconds: None waits for ever, 0 polls (and so does less). The message
         is the caller's, to be posted or to be put back to the pool.
@@ -110,17 +120,15 @@ class ChannelGroup:
         cancellation, always, and a schedule point when it waits and at least once in 64 messages;
         cancelling loses no message.
         """
-        mailbox = self._group.mailbox
-        if mailbox:
+        group = self._group
+        if self._turns:
             await self._next_checkpoint()()
-            message = mailbox.take()
+            message = group.take()
             if message is not None:
-                self._group.answer_due = True
                 return message
         timeout = math.inf if timeout_ns is None else max(timeout_ns, 0) / 1e9
-        match await mailbox.receive(timeout):
+        match await group.receive(timeout):
             case Ok(message):
-                self._group.answer_due = True
                 return message
             case Err(MailBoxStatus.TIMEOUT):
                 return None
@@ -133,12 +141,13 @@ class ChannelGroup:
 
         Raises `ShutdownException` once the group is destroyed or the engine shut down.
         """
-        if self._group.closing:
+        group = self._group
+        if self._turns:
+            return group.take()
+        if group.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
-        message = self._group.mailbox.take()
-        if message is not None:
-            self._group.answer_due = True
-        return message
+        group.look()
+        return group.take()
 
     @public_api
     @trio.lowlevel.enable_ki_protection
@@ -196,7 +205,7 @@ class _Received:
     async def __anext__(self) -> Holder[Message]:
         message = self._holder.take()
         if message is not None:
-            self._chnls._group.pool.take_back(message)
+            self._chnls._group.budget.put(message)
         try:
             message = await self._chnls.wait_receive()
         except ShutdownException:

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from pytofu.values.status import AmpeError
 
+_BY_ERROR: Final[dict[AmpeError, type["AmpeException"]]] = {}
+
 
 class AmpeException(Exception):
     """Base of every exception that pytofu raises for an `AmpeError`.
@@ -18,8 +20,7 @@ class AmpeException(Exception):
     given. Source: pattern guide, section 12.
     """
 
-    __slots__ = ("error_code", "message")
-
+    # No __slots__: they would not go together with OSError, which subclasses may be as well.
     error_code: AmpeError
     message: str
 
@@ -27,6 +28,12 @@ class AmpeException(Exception):
         self.error_code = error
         self.message = message or error.name
         super().__init__(f"{error.name}: {message}" if message else error.name)
+
+    def __init_subclass__(cls, *, error: AmpeError | None = None, **kwargs: Any) -> None:
+        """Make the class the one that is raised for `error`; a user's own subclass has none."""
+        super().__init_subclass__(**kwargs)
+        if error is not None:
+            _BY_ERROR[error] = cls
 
     @staticmethod
     def from_error(error: AmpeError, message: str = "") -> "AmpeException":
@@ -37,166 +44,136 @@ class AmpeException(Exception):
         # An exception is rebuilt from `args`, its text, which is not what __init__ takes.
         explained = self.args != (self.error_code.name,)
         arguments = (self.error_code, self.message if explained else "")
-        return type(self), arguments, self.__dict__ or None
+        return type(self), arguments, self.__dict__
 
 
-class NotImplementedYetException(AmpeException):
+class NotImplementedYetException(AmpeException, error=AmpeError.NOT_IMPLEMENTED_YET):
     """The operation does not exist yet."""
 
 
-class WrongAddressException(AmpeException):
+class WrongAddressException(AmpeException, error=AmpeError.WRONG_ADDRESS):
     """The address cannot be written as, or read from, an address header."""
 
 
-class NotAllowedException(AmpeException):
+class NotAllowedException(AmpeException, error=AmpeError.NOT_ALLOWED):
     """The operation is not allowed in this state of the channel or engine."""
 
 
-class InvalidMessageException(AmpeException):
+class InvalidMessageException(AmpeException, error=AmpeError.INVALID_MESSAGE):
     """The message is invalid; a subclass says in what. Nothing was taken from the caller."""
 
 
-class NullMessageException(InvalidMessageException):
+class NullMessageException(InvalidMessageException, error=AmpeError.NULL_MESSAGE):
     """The holder is empty: its message was posted or put back before."""
 
 
-class InvalidOpCodeException(InvalidMessageException):
+class InvalidOpCodeException(InvalidMessageException, error=AmpeError.INVALID_OP_CODE):
     """The opcode is none, or none that may be used here."""
 
 
-class InvalidHeadersLenException(InvalidMessageException):
+class InvalidHeadersLenException(InvalidMessageException, error=AmpeError.INVALID_HEADERS_LEN):
     """The text headers are longer than 65,535 bytes."""
 
 
-class InvalidBodyLenException(InvalidMessageException):
+class InvalidBodyLenException(InvalidMessageException, error=AmpeError.INVALID_BODY_LEN):
     """The body is longer than 65,535 bytes."""
 
 
-class InvalidMoreUsageException(InvalidMessageException):
+class InvalidMoreUsageException(InvalidMessageException, error=AmpeError.INVALID_MORE_USAGE):
     """The `more` flag stands on a message that is not a regular one."""
 
 
-class InvalidChannelNumberException(InvalidMessageException):
+class InvalidChannelNumberException(
+    InvalidMessageException, error=AmpeError.INVALID_CHANNEL_NUMBER
+):
     """The channel number is missing or unknown."""
 
 
-class InvalidMessageChannelGroupException(InvalidMessageException):
+class InvalidMessageChannelGroupException(
+    InvalidMessageException, error=AmpeError.INVALID_MESSAGE_CHANNEL_GROUP
+):
     """The channel belongs to another channel group."""
 
 
-class InvalidMessageIdException(InvalidMessageException):
+class InvalidMessageIdException(InvalidMessageException, error=AmpeError.INVALID_MESSAGE_ID):
     """A response carries no message id."""
 
 
-class InvalidAddressException(InvalidMessageException):
+class InvalidAddressException(InvalidMessageException, error=AmpeError.INVALID_ADDRESS):
     """The address is well formed but cannot be used, or not for this opcode."""
 
 
-class UDSPathNotFoundException(AmpeException):
+class UDSPathNotFoundException(AmpeException, error=AmpeError.UDS_PATH_NOT_FOUND):
     """The path of the Unix domain socket does not exist."""
 
 
-class NotificationDisabledException(AmpeException):
+class NotificationDisabledException(AmpeException, error=AmpeError.NOTIFICATION_DISABLED):
     """The engine cannot be notified any more."""
 
 
-class NotificationFailedException(AmpeException):
+class NotificationFailedException(AmpeException, error=AmpeError.NOTIFICATION_FAILED):
     """Notifying the engine failed."""
 
 
-class PeerDisconnectedException(AmpeException):
+class PeerDisconnectedException(AmpeException, error=AmpeError.PEER_DISCONNECTED):
     """The remote peer disconnected."""
 
 
-class CommunicationFailedException(AmpeException):
+class CommunicationFailedException(AmpeException, error=AmpeError.COMMUNICATION_FAILED):
     """The connection broke."""
 
 
-class PoolEmptyException(AmpeException):
+class PoolEmptyException(AmpeException, error=AmpeError.POOL_EMPTY):
     """The message pool is empty."""
 
 
-class AllocationFailedException(AmpeException):
+class AllocationFailedException(AmpeException, error=AmpeError.ALLOCATION_FAILED):
     """No memory, or no channel number, is left."""
 
 
-class ReceiverUpdateException(AmpeException):
+class ReceiverUpdateException(AmpeException, error=AmpeError.RECEIVER_UPDATE):
     """The status of a receiver update, met where an error was expected."""
 
 
-class ChannelClosedException(AmpeException):
+class ChannelClosedException(AmpeException, error=AmpeError.CHANNEL_CLOSED):
     """The channel was closed."""
 
 
-class ShutdownException(AmpeException):
+class ShutdownException(AmpeException, error=AmpeError.SHUTDOWN_STARTED):
     """The engine, or the channel group, is shutting down."""
 
 
-class ConnectionFailedException(AmpeException):
+class ConnectionFailedException(AmpeException, error=AmpeError.CONNECT_FAILED):
     """The connection could not be established."""
 
 
-class ListenFailedException(AmpeException):
+class ListenFailedException(AmpeException, error=AmpeError.LISTEN_FAILED):
     """Listening on the address failed."""
 
 
-class AcceptFailedException(AmpeException):
+class AcceptFailedException(AmpeException, error=AmpeError.ACCEPT_FAILED):
     """Accepting a connection failed."""
 
 
-class SendFailedException(AmpeException):
+class SendFailedException(AmpeException, error=AmpeError.SEND_FAILED):
     """Sending on the connection failed."""
 
 
-class RecvFailedException(AmpeException):
+class RecvFailedException(AmpeException, error=AmpeError.RECV_FAILED):
     """Receiving from the connection failed."""
 
 
-class SetsockoptFailedException(AmpeException):
+class SetsockoptFailedException(AmpeException, error=AmpeError.SETSOCKOPT_FAILED):
     """Setting an option of the socket failed."""
 
 
-class ProcessingFailedException(AmpeException):
+class ProcessingFailedException(AmpeException, error=AmpeError.PROCESSING_FAILED):
     """The engine failed while it processed a message."""
 
 
-class UnknownErrorException(AmpeException):
+class UnknownErrorException(AmpeException, error=AmpeError.UNKNOWN_ERROR):
     """An error without a more precise name."""
 
 
-EXCEPTIONS: Final[Mapping[AmpeError, type[AmpeException]]] = MappingProxyType(
-    {
-        AmpeError.NOT_IMPLEMENTED_YET: NotImplementedYetException,
-        AmpeError.WRONG_ADDRESS: WrongAddressException,
-        AmpeError.NOT_ALLOWED: NotAllowedException,
-        AmpeError.NULL_MESSAGE: NullMessageException,
-        AmpeError.INVALID_MESSAGE: InvalidMessageException,
-        AmpeError.INVALID_OP_CODE: InvalidOpCodeException,
-        AmpeError.INVALID_HEADERS_LEN: InvalidHeadersLenException,
-        AmpeError.INVALID_BODY_LEN: InvalidBodyLenException,
-        AmpeError.INVALID_MORE_USAGE: InvalidMoreUsageException,
-        AmpeError.INVALID_CHANNEL_NUMBER: InvalidChannelNumberException,
-        AmpeError.INVALID_MESSAGE_CHANNEL_GROUP: InvalidMessageChannelGroupException,
-        AmpeError.INVALID_MESSAGE_ID: InvalidMessageIdException,
-        AmpeError.INVALID_ADDRESS: InvalidAddressException,
-        AmpeError.UDS_PATH_NOT_FOUND: UDSPathNotFoundException,
-        AmpeError.NOTIFICATION_DISABLED: NotificationDisabledException,
-        AmpeError.NOTIFICATION_FAILED: NotificationFailedException,
-        AmpeError.PEER_DISCONNECTED: PeerDisconnectedException,
-        AmpeError.COMMUNICATION_FAILED: CommunicationFailedException,
-        AmpeError.POOL_EMPTY: PoolEmptyException,
-        AmpeError.ALLOCATION_FAILED: AllocationFailedException,
-        AmpeError.RECEIVER_UPDATE: ReceiverUpdateException,
-        AmpeError.CHANNEL_CLOSED: ChannelClosedException,
-        AmpeError.SHUTDOWN_STARTED: ShutdownException,
-        AmpeError.CONNECT_FAILED: ConnectionFailedException,
-        AmpeError.LISTEN_FAILED: ListenFailedException,
-        AmpeError.ACCEPT_FAILED: AcceptFailedException,
-        AmpeError.SEND_FAILED: SendFailedException,
-        AmpeError.RECV_FAILED: RecvFailedException,
-        AmpeError.SETSOCKOPT_FAILED: SetsockoptFailedException,
-        AmpeError.PROCESSING_FAILED: ProcessingFailedException,
-        AmpeError.UNKNOWN_ERROR: UnknownErrorException,
-    }
-)
+EXCEPTIONS: Final[Mapping[AmpeError, type[AmpeException]]] = MappingProxyType(_BY_ERROR)
 """The exception class of every `AmpeError`. Source: pattern guide, section 12."""

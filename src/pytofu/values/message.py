@@ -8,8 +8,9 @@ second time, so an old reference stays dead for good.
 import itertools
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pytofu.patterns.buffer import Appendable
 from pytofu.patterns.result import OK, Err, Result
@@ -60,12 +61,35 @@ def trace_releases(enabled: bool) -> None:
     _tracing = enabled
 
 
-def _release_site() -> str:
-    """File and line of the nearest caller outside this package."""
-    frame = sys._getframe(2)
+def release_site() -> str:
+    """File and line of the nearest caller outside this package; empty unless traced."""
+    if not _tracing:
+        return ""
+    frame = sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class Account(ABC):
+    """Whom a message is charged to, from when it was received or lent until it is given back."""
+
+    __slots__ = ()
+
+    number: int = 0
+    """The channel that brought the message, if one did."""
+    closed: bool = False
+    """Whether that channel has closed."""
+    budget: Any = None
+    """Which engine's budget it is charged to."""
+
+    @abstractmethod
+    def credit(self, cost: int) -> None:
+        """The message was given back: posted, or put back to the pool."""
+
+    @abstractmethod
+    def forget(self, cost: int) -> None:
+        """The message was dropped: Python's garbage collection has found it, in any thread."""
 
 
 class Message:
@@ -79,11 +103,18 @@ class Message:
 
     # Text headers and body are plain bytes until somebody asks for the object: most received
     # messages are read once, and most posted ones written once, as bytes.
-    __slots__ = ("_body", "_header", "_released", "_text")
+    __slots__ = ("_account", "_body", "_cost", "_header", "_released", "_text")
 
     def __init__(
-        self, header: BinaryHeader | None = None, text_headers: bytes = b"", body: bytes = b""
+        self,
+        header: BinaryHeader | None = None,
+        text_headers: bytes = b"",
+        body: bytes = b"",
+        _account: Account | None = None,
+        _cost: int = 0,
     ) -> None:
+        self._account = _account  # to credit, when the message is given back,
+        self._cost = _cost  # with so many bytes
         self._header = BinaryHeader() if header is None else header
         self._text: bytes | TextHeaders = text_headers
         self._body: bytes | Appendable = body
@@ -98,8 +129,19 @@ class Message:
         """
         if self._released:
             raise self._misuse()
-        self._released = _release_site() if _tracing else True
+        self._released = release_site() if _tracing else True
+        account = self._account
+        if account is not None:
+            self._account = None
+            account.credit(self._cost)
         return self
+
+    def __del__(self) -> None:
+        try:
+            if self._account is not None:
+                self._account.forget(self._cost)
+        except AttributeError:  # Ctrl-C came before __init__ had done anything
+            pass
 
     def _misuse(self) -> MessageReleasedError:
         return MessageReleasedError(
@@ -241,10 +283,24 @@ class Message:
         """Replace the body by the 16 bytes of the binary header, to carry it inside a message."""
         self.set_payload(self.header.to_bytes())
 
+    def _text_bytes(self) -> bytes:
+        text = self._text
+        return text if isinstance(text, bytes) else text.to_bytes()
+
     def clone(self) -> "Message":
         """An independent message with the same header, text headers and body."""
-        text = self._text if isinstance(self._text, bytes) else self._text.to_bytes()
-        return Message(self.header.copy(), text, self.payload)
+        return Message(self.header.copy(), self._text_bytes(), self.payload)
+
+    def hand_over(self) -> "Message":
+        """The same message for a new owner; this one is released.
+
+        What was charged for it is charged for the new one.
+        """
+        successor = self.clone()
+        successor._account, successor._cost = self._account, self._cost
+        self._account = None
+        self.release()
+        return successor
 
     def reset(self) -> None:
         """Make the message as new: REQUEST, everything else zero or empty."""
@@ -316,7 +372,7 @@ class Message:
     def to_bytes(self) -> bytes:
         """The whole frame as it stands: header, text headers, body, with the lengths made true."""
         header = self.header.copy()
-        text = self._text if isinstance(self._text, bytes) else self._text.to_bytes()
+        text = self._text_bytes()
         body = self.payload
         header.text_headers_len, header.body_len = len(text), len(body)
         return header.to_bytes() + text + body

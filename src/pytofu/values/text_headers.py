@@ -13,6 +13,27 @@ _VALUE_PADDING: Final = b" \t"
 _FORBIDDEN: Final = re.compile(rb"[\r\n\0]")
 
 
+REASON: Final = "~reason"
+"""Local header of a channel's last event: the name of the `AmpeStatus` that says why it closed."""
+
+DETAIL: Final = "~detail"
+"""Local header beside it: the system's own text, or the option whose limit was reached."""
+
+_LOCAL_LINE: Final = re.compile(
+    rb"(?:\A|(?<=\r\n))(?:~reason|~detail)(?::.*?)?(?:\r\n|\Z)", re.DOTALL
+)
+
+
+def without_local_headers(raw: bytes) -> bytes:
+    """The headers without `~reason` and `~detail`, which only the local engine may write.
+
+    A forged one would look like the end of a channel. Source: PROTOCOL 5.
+    """
+    if b"~reason" not in raw and b"~detail" not in raw:
+        return raw
+    return _LOCAL_LINE.sub(b"", raw)
+
+
 class TextHeader(NamedTuple):
     """One text header. Bytes that are not UTF-8 read as U+FFFD."""
 

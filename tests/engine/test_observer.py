@@ -1,6 +1,6 @@
-"""Counters of what went over sockets."""
+"""Counters of what went over links."""
 
-from pytofu.engine.traffic import Traffic
+from pytofu.engine.observer import Traffic
 
 
 def test_traffic_begins_with_nothing() -> None:

@@ -1,11 +1,11 @@
-"""Counters of what went over sockets."""
+"""Counters of what went over links."""
 
 import attrs
 
 
 @attrs.define
 class Traffic:
-    """Counters of what went over sockets."""
+    """Counters of what went over links."""
 
     messages_sent: int = 0
     messages_received: int = 0

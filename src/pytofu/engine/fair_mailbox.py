@@ -1,0 +1,94 @@
+"""A group's mailbox: fair between its channels, in order within each.
+
+Each channel has its own queue here, its inbox, and those that hold something take turns. So what
+a quiet channel brings is the next but few to be received, however much another one has sent.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from pytofu.engine.mailbox import MailBox, MailBoxStatus
+from pytofu.patterns.result import OK, Err, Result
+from pytofu.values.message import Message
+
+type Inbox = deque[Message]
+
+
+class FairMailBox(MailBox[Message]):
+    """See above; a `MailBox` in everything else."""
+
+    __slots__ = ("_due", "_own", "_sent", "_taken", "turns")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own: Inbox = deque()  # of what belongs to no channel, and comes in order with all
+        self._due: deque[int] = deque()  # how many messages come before each of these
+        self._sent = 0
+        self._taken = 0
+        self.turns: deque[Inbox] = deque()
+        """The inboxes that hold something, the next to be taken from in front."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.turns))
+
+    def __bool__(self) -> bool:
+        return bool(self.turns)
+
+    def send_all(self, items: Iterable[Message]) -> Result[None, MailBoxStatus]:
+        """Add messages that belong to no channel, behind as many as wait now."""
+        messages = list(items)
+        if not self._closed:
+            self._due.extend(range(self._sent, self._sent + len(messages)))
+        return self.send_to(self._own, messages)
+
+    def send_to(self, inbox: Inbox, messages: list[Message]) -> Result[None, MailBoxStatus]:
+        """Add messages, of which there is at least one, to the inbox of a channel.
+
+        `Err(CLOSED)` after `close`.
+        """
+        if self._closed:
+            return Err(MailBoxStatus.CLOSED)
+        if not inbox:
+            self.turns.append(inbox)
+        inbox.extend(messages)
+        self._sent += len(messages)
+        if self._waiting:
+            self._wake_one()
+        return OK
+
+    def take(self) -> Message | None:
+        """The next message if one waits, else None."""
+        turns = self.turns
+        if not turns:
+            return None
+        inbox = turns[0]
+        if inbox is self._own:
+            if self._due[0] <= self._taken:
+                return self._take_own()
+            turns.rotate(-1)
+            inbox = turns[0]
+        self._taken += 1
+        message = inbox.popleft()
+        if not inbox:
+            turns.popleft()
+        elif len(turns) > 1:
+            turns.rotate(-1)
+        return message
+
+    def _take_own(self) -> Message:
+        # Its turn lasts as long as the next one is due.
+        self._due.popleft()
+        self._taken += 1
+        message = self._own.popleft()
+        if not self._own:
+            self.turns.popleft()
+        return message
+
+    def close(self) -> list[Message]:
+        """Refuse further messages, wake all receivers, and hand back what waits."""
+        super().close()
+        messages = [message for inbox in self.turns for message in inbox]
+        for inbox in self.turns:
+            inbox.clear()
+        self.turns.clear()
+        return messages

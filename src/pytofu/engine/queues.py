@@ -1,0 +1,43 @@
+"""What waits to be sent, in all channels of an engine together.
+
+Each channel has a limit of its own. When all together hold more than they may, that limit falls to
+almost nothing until they hold less: who takes what is sent to him does not notice, and who does
+not gets no more. Only if the total goes on growing all the same, channels are closed
+(`eviction.py`).
+"""
+
+from typing import Final
+
+_LIMIT_WHEN_FULL: Final = 64 * 1024
+
+
+class SendQueues:
+    """One an engine."""
+
+    __slots__ = ("_max_channel", "_max_total", "limit", "total")
+
+    def __init__(self, max_channel: int, max_total: int) -> None:
+        self._max_channel = max_channel
+        self._max_total = max_total
+        self.total: int = 0
+        """Bytes that wait to be sent."""
+        self.limit: int = max_channel
+        """Bytes that may wait on one channel at the moment."""
+
+    def note(self, change: int) -> None:
+        """So many bytes more wait, or less."""
+        self.total += change
+        full = self.total > self._max_total
+        self.limit = min(self._max_channel, _LIMIT_WHEN_FULL) if full else self._max_channel
+
+    @property
+    def reached(self) -> str:
+        """Which option is to be named when a channel is at its limit."""
+        full = self.total > self._max_total
+        return "max_total_queued_bytes" if full else "max_queued_bytes"
+
+    @property
+    def excess(self) -> int:
+        """Bytes by which channels have to be closed: nothing until a quarter above the limit."""
+        most = self._max_total
+        return self.total - most if self.total > most + most // 4 else 0

@@ -1,0 +1,274 @@
+"""One poller for a whole group, served by whoever receives: leader and followers.
+
+Whoever wants to receive, and finds nothing, leads: waits for the poller and serves all sources
+in its own task, so that a message costs no switch between tasks. Others who want to receive
+meanwhile follow: they wait at the mailbox. When nobody leads and the loop is about to sleep, the
+group's own task takes the lead (`turns.py`). Sources stay registered; nothing is asked of the
+system for a message but to poll, to read and to write.
+"""
+
+import os
+import select
+import sys
+import threading
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import trio
+
+from pytofu.engine.readiness import Readiness, Source
+
+_MOST_EVENTS: Final = 512
+"""Sources served in one go, so that the loop gets its turn with many channels too."""
+
+_select: Final[Any] = select
+"""For what type checkers know of on other systems only."""
+
+_RING: Final = (1).to_bytes(8, sys.byteorder)
+_NOT_OUT: Final = 0xFFFF_FFFF & ~getattr(select, "EPOLLOUT", 0)
+
+
+class PollingReactor(Readiness):
+    """What epoll and kqueue have in common."""
+
+    __slots__ = (
+        "_again",
+        "_bell",
+        "_on_lead",
+        "_ringing",
+        "_sources",
+        "_thread",
+        "_token",
+        "can_lead",
+    )
+
+    def __init__(self, on_lead: Callable[[bool], None]) -> None:
+        self.can_lead: bool = True
+        self._on_lead = on_lead  # told when somebody takes the lead, and when nobody has it
+        self._sources: dict[int, Source] = {}
+        self._again: deque[Source] = deque()  # to be served without a descriptor saying so
+        self._bell, self._ringing = _open_bell(), False
+        self._thread = threading.get_ident()
+        self._token = trio.lowlevel.current_trio_token()
+
+    # ------------------------------------------------------------------ the lead
+
+    async def lead(self) -> None:
+        """See `Readiness`."""
+        self.can_lead = False
+        self._on_lead(True)
+        try:
+            if self._again:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self.poller_fileno())
+        except trio.ClosedResourceError:
+            pass  # the group was destroyed meanwhile
+        finally:
+            self.can_lead = True
+            self._on_lead(False)
+
+    def ring(self) -> None:
+        """See `Readiness`."""
+        if not self._ringing:
+            self._ringing = True
+            os.write(self._bell[1], _RING)
+
+    def _answer_bell(self) -> None:
+        self._ringing = False
+        os.read(self._bell[0], 8)
+
+    def again(self, source: Source) -> None:
+        """See `Readiness`."""
+        if threading.get_ident() == self._thread:
+            self._again.append(source)
+            if not self.can_lead:
+                self.ring()
+        else:
+            with suppress(trio.RunFinishedError):  # nobody is there to be told
+                self._token.run_sync_soon(self.again, source)
+
+    def _serve_again(self, now: float) -> None:
+        # Only those that are there now: one that is always ready must not keep the others waiting.
+        for _ in range(len(self._again)):
+            source = self._again.popleft()
+            try:
+                source.on_writable(now)
+                source.on_readable(now)
+            except Exception:
+                source.on_defect()
+
+    def close(self) -> None:
+        """See `Readiness`."""
+        self._ringing = True  # nobody rings at descriptors that may be somebody else's soon
+        trio.lowlevel.notify_closing(self.poller_fileno())
+        self._close_poller()
+        for descriptor in set(self._bell):
+            os.close(descriptor)
+
+    # ------------------------------------------------------------------ the poller
+
+    @abstractmethod
+    def poller_fileno(self) -> int:
+        """Readable when a source is ready."""
+
+    @abstractmethod
+    def _close_poller(self) -> None: ...
+
+
+class EpollReactor(PollingReactor):
+    """The poller is an epoll (Linux)."""
+
+    __slots__ = ("_epoll", "_masks")
+
+    def __init__(self, on_lead: Callable[[bool], None]) -> None:
+        super().__init__(on_lead)
+        self._epoll = select.epoll()
+        self._masks: dict[int, int] = {}  # what each descriptor is registered for
+        self._epoll.register(self._bell[0], select.EPOLLIN)
+
+    def poller_fileno(self) -> int:
+        """See `PollingReactor`."""
+        return self._epoll.fileno()
+
+    def watch(self, source: Source, *, read: bool, write: bool) -> None:
+        """See `Readiness`."""
+        descriptor = source.fileno()
+        if descriptor < 0:
+            return
+        mask = (select.EPOLLIN if read else 0) | (select.EPOLLOUT if write else 0)
+        registered = self._masks.get(descriptor, 0)
+        if mask == registered:
+            return
+        if not mask:
+            # Not just an empty mask: that the peer has hung up would be reported all the same,
+            # again and again.
+            self._unregister(descriptor)
+            return
+        self._masks[descriptor] = mask
+        self._sources[descriptor] = source
+        if registered:
+            self._epoll.modify(descriptor, mask)
+        else:
+            self._epoll.register(descriptor, mask)
+
+    def unwatch(self, source: Source) -> None:
+        """See `Readiness`."""
+        if source.fileno() in self._masks:
+            self._unregister(source.fileno())
+
+    def _unregister(self, descriptor: int) -> None:
+        # Explicitly: closing does not do it while a forked child has a copy of the descriptor.
+        self._epoll.unregister(descriptor)
+        del self._masks[descriptor], self._sources[descriptor]
+
+    def serve(self) -> None:
+        """See `Readiness`."""
+        ready = self._epoll.poll(0, _MOST_EVENTS)
+        if not ready and not self._again:
+            return
+        now = trio.current_time()
+        if self._again:
+            self._serve_again(now)
+        sources = self._sources
+        for descriptor, events in ready:
+            source = sources.get(descriptor)
+            if source is None:  # the bell, or closed by one that was served before it
+                if descriptor == self._bell[0]:
+                    self._answer_bell()
+                continue
+            try:
+                if events & select.EPOLLOUT:
+                    source.on_writable(now)
+                if events & _NOT_OUT:
+                    source.on_readable(now)
+            except Exception:
+                source.on_defect()
+
+    def _close_poller(self) -> None:
+        self._epoll.close()
+
+
+class KqueueReactor(PollingReactor):
+    """The poller is a kqueue (macOS and the BSDs)."""
+
+    __slots__ = ("_kqueue", "_registered")
+
+    def __init__(self, on_lead: Callable[[bool], None]) -> None:
+        super().__init__(on_lead)
+        self._kqueue = _select.kqueue()
+        self._registered: set[tuple[int, int]] = set()  # descriptor and filter
+        self._change(self._bell[0], _select.KQ_FILTER_READ, _select.KQ_EV_ADD)
+
+    def poller_fileno(self) -> int:
+        """See `PollingReactor`."""
+        descriptor: int = self._kqueue.fileno()
+        return descriptor
+
+    def _change(self, descriptor: int, which: int, what: int) -> None:
+        self._kqueue.control([_select.kevent(descriptor, which, what)], 0)
+
+    def watch(self, source: Source, *, read: bool, write: bool) -> None:
+        """See `Readiness`."""
+        descriptor = source.fileno()
+        if descriptor < 0:
+            return
+        self._sources[descriptor] = source
+        for which, wanted in ((_select.KQ_FILTER_READ, read), (_select.KQ_FILTER_WRITE, write)):
+            key = (descriptor, which)
+            if wanted and key not in self._registered:
+                self._change(descriptor, which, _select.KQ_EV_ADD)
+                self._registered.add(key)
+            elif not wanted and key in self._registered:
+                self._change(descriptor, which, _select.KQ_EV_DELETE)
+                self._registered.remove(key)
+
+    def unwatch(self, source: Source) -> None:
+        """See `Readiness`."""
+        self.watch(source, read=False, write=False)
+        self._sources.pop(source.fileno(), None)
+
+    def serve(self) -> None:
+        """See `Readiness`."""
+        now = trio.current_time()
+        if self._again:
+            self._serve_again(now)
+        for event in self._kqueue.control(None, _MOST_EVENTS, 0):
+            source = self._sources.get(event.ident)
+            if source is None:
+                if event.ident == self._bell[0]:
+                    self._answer_bell()
+                continue
+            try:
+                if event.filter == _select.KQ_FILTER_WRITE:
+                    source.on_writable(now)
+                else:
+                    source.on_readable(now)
+            except Exception:
+                source.on_defect()
+
+    def _close_poller(self) -> None:
+        self._kqueue.close()
+
+
+def _open_bell() -> tuple[int, int]:
+    """Where to wait for the bell, and where to ring it."""
+    if hasattr(os, "eventfd"):
+        bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        return bell, bell
+    waiting, ringing = os.pipe()
+    os.set_blocking(waiting, False)
+    os.set_blocking(ringing, False)
+    return waiting, ringing
+
+
+def best() -> Callable[[Callable[[bool], None]], PollingReactor] | None:
+    """The reactor for this system; None where there is no poller, or none is wanted."""
+    if os.environ.get("PYTOFU_REACTOR") == "tasks":
+        return None
+    if hasattr(select, "epoll"):
+        return EpollReactor
+    return KqueueReactor if hasattr(select, "kqueue") else None

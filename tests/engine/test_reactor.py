@@ -1,0 +1,396 @@
+"""One poller for a whole group, leader and followers: over epoll, and over a kqueue made of it."""
+
+import os
+import select
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from typing import Literal
+
+import pytest
+import trio
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+from pytofu.engine import reactor as module
+from pytofu.engine.reactor import EpollReactor, KqueueReactor, PollingReactor, best
+from pytofu.engine.readiness import Source
+from tests.engine.fake_kqueue import use_kqueue
+from tests.support import PATIENCE
+
+type Poller = Literal["epoll", "kqueue"]
+
+
+class DefectError(Exception):
+    """What a source with a defect raises."""
+
+
+class End(Source):
+    """One end of a socket pair, which notes what it is called for."""
+
+    def __init__(self, calls: list[str], name: str, sock: socket.socket) -> None:
+        self.calls = calls
+        self.name = name
+        self.sock = sock
+        self.when_readable: Callable[[], None] = lambda: None
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def on_readable(self, now: float) -> None:
+        assert now == pytest.approx(trio.current_time(), abs=PATIENCE)
+        self.calls.append(f"{self.name} reads")
+        self.when_readable()
+
+    def on_writable(self, now: float) -> None:
+        self.calls.append(f"{self.name} writes")
+
+    def on_defect(self) -> None:
+        self.calls.append(f"{self.name} has a defect")
+
+    def fail(self) -> None:
+        raise DefectError
+
+
+class Nowhere(End):
+    """A source without a descriptor."""
+
+    def fileno(self) -> int:
+        return -1
+
+
+class World:
+    """A reactor, and sources that note in `calls` what they are called for."""
+
+    def __init__(self, reactor: PollingReactor, stack: ExitStack, leads: list[bool]) -> None:
+        self.reactor = reactor
+        self.leads = leads
+        self.calls: list[str] = []
+        self._stack = stack
+        self._closed = False
+
+    def pair(self, name: str) -> tuple[End, socket.socket]:
+        """A source, and the socket at its other end."""
+        mine, other = socket.socketpair()
+        mine.setblocking(False)
+        self._stack.enter_context(mine)
+        self._stack.enter_context(other)
+        return End(self.calls, name, mine), other
+
+    def nowhere(self, name: str) -> End:
+        mine, _ = self.pair(name)
+        return Nowhere(self.calls, name, mine.sock)
+
+    def close(self) -> None:
+        """Close the reactor, unless that was done."""
+        if not self._closed:
+            self._closed = True
+            self.reactor.close()
+
+    def serve(self) -> list[str]:
+        """What is called by serving once."""
+        self.calls.clear()
+        self.reactor.serve()
+        return list(self.calls)
+
+
+@pytest.fixture(params=["epoll", "kqueue"])
+def poller(request: pytest.FixtureRequest) -> Poller:
+    poller: Poller = request.param
+    return poller
+
+
+@pytest.fixture
+async def world(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    if poller == "kqueue":
+        use_kqueue(monkeypatch)
+    leads: list[bool] = []
+    make = best()
+    assert make is (KqueueReactor if poller == "kqueue" else EpollReactor)
+    reactor = make(leads.append)
+    with ExitStack() as stack:
+        world = World(reactor, stack, leads)
+        yield world
+        world.close()
+
+
+# ---------------------------------------------------------------------- readiness
+
+
+async def test_who_is_ready_for_what_it_asked_is_called_for_that(world: World) -> None:
+    one, other = world.pair("one")
+    watch = world.reactor.watch
+    watch(one, read=True, write=False)
+    assert world.serve() == []
+    other.send(b"a")
+    for _ in range(2):  # as long as it does not read
+        assert world.serve() == ["one reads"]
+    watch(one, read=True, write=True)
+    assert sorted(world.serve()) == ["one reads", "one writes"]
+    watch(one, read=False, write=True)
+    assert world.serve() == ["one writes"]
+    watch(one, read=False, write=True)
+    assert world.serve() == ["one writes"]
+    watch(one, read=False, write=False)
+    assert world.serve() == []
+    watch(one, read=True, write=False)
+    assert world.serve() == ["one reads"]
+    world.reactor.unwatch(one)
+    assert world.serve() == []
+    world.reactor.unwatch(one)
+
+
+async def test_who_waits_is_told_of_the_end(world: World) -> None:
+    reader, writer = world.pair("reader"), world.pair("writer")
+    world.reactor.watch(reader[0], read=True, write=False)
+    world.reactor.watch(writer[0], read=False, write=True)
+    reader[1].close()
+    writer[1].close()
+    calls = world.serve()
+    assert "reader reads" in calls
+    assert "writer writes" in calls
+
+
+async def test_who_waits_for_nothing_is_not_told_of_the_end(world: World) -> None:
+    """A channel that is held back must not make the loop spin."""
+    one, other = world.pair("one")
+    world.reactor.watch(one, read=True, write=False)
+    world.reactor.watch(one, read=False, write=False)
+    other.close()
+    assert world.serve() == []
+
+
+async def test_who_has_no_descriptor_is_not_watched(world: World) -> None:
+    nowhere = world.nowhere("nowhere")
+    world.reactor.watch(nowhere, read=True, write=True)
+    assert world.serve() == []
+    world.reactor.unwatch(nowhere)
+
+
+async def test_a_defect_is_its_owners_alone(world: World) -> None:
+    ends = [world.pair(name) for name in ("one", "other", "third")]
+    for end, peer in ends:
+        world.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+    ends[1][0].when_readable = ends[1][0].fail
+    assert sorted(world.serve()) == [
+        *("one reads", "other has a defect", "other reads", "third reads"),
+    ]
+
+
+async def test_ctrl_c_is_no_defect(world: World) -> None:
+    one, peer = world.pair("one")
+    world.reactor.watch(one, read=True, write=False)
+    peer.send(b"a")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    one.when_readable = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        world.reactor.serve()
+    assert world.calls == ["one reads"]
+
+
+async def test_who_was_closed_by_another_is_not_called(world: World) -> None:
+    (one, peer), (other, other_peer) = world.pair("one"), world.pair("other")
+    for end, far, victim in ((one, peer, other), (other, other_peer, one)):
+        world.reactor.watch(end, read=True, write=False)
+        far.send(b"a")
+        end.when_readable = lambda victim=victim: world.reactor.unwatch(victim)  # type: ignore[misc]
+    assert len(world.serve()) == 1
+
+
+async def test_not_all_are_served_at_once_but_all_in_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_EVENTS", 2)
+    for name in "abc":
+        end, peer = world.pair(name)
+        world.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+        end.when_readable = lambda end=end: world.reactor.unwatch(end)  # type: ignore[misc]
+    first, second = world.serve(), world.serve()
+    assert (len(first), len(second)) == (2, 1)
+    assert sorted(first + second) == ["a reads", "b reads", "c reads"]
+
+
+# ---------------------------------------------------------------------- without a descriptor
+
+
+async def test_who_asks_to_be_called_again_is_called_both_ways(world: World) -> None:
+    nowhere = world.nowhere("nowhere")
+    world.reactor.again(nowhere)
+    assert world.serve() == ["nowhere writes", "nowhere reads"]
+    assert world.serve() == []
+
+
+async def test_who_asks_while_it_is_served_is_called_the_next_time(world: World) -> None:
+    nowhere = world.nowhere("nowhere")
+    nowhere.when_readable = lambda: world.reactor.again(nowhere)
+    world.reactor.again(nowhere)
+    for _ in range(3):
+        assert world.serve() == ["nowhere writes", "nowhere reads"]
+
+
+async def test_a_defect_of_who_asked_is_its_owners_alone(world: World) -> None:
+    one, other = world.nowhere("one"), world.nowhere("other")
+    one.when_readable = one.fail
+    for end in (one, other):
+        world.reactor.again(end)
+    assert world.serve() == [
+        *("one writes", "one reads", "one has a defect", "other writes", "other reads"),
+    ]
+
+
+async def test_asking_from_another_thread_wakes_whoever_leads(world: World) -> None:
+    nowhere = world.nowhere("nowhere")
+    async with leading(world):
+        await trio.to_thread.run_sync(world.reactor.again, nowhere)
+    assert world.serve() == ["nowhere writes", "nowhere reads"]
+
+
+def test_asking_when_trio_has_ended_is_harmless() -> None:
+    reactors: list[PollingReactor] = []
+
+    async def main() -> None:
+        reactors.append(EpollReactor(lambda led: None))
+        reactors[0].close()
+
+    trio.run(main)
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            reactors[0].again(End([], "late", sock))
+        except BaseException as error:
+            errors.append(error)
+
+    with socket.socket() as sock:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert errors == []
+
+
+# ---------------------------------------------------------------------- the lead
+
+
+@asynccontextmanager
+async def leading(world: World) -> AsyncIterator[trio.CancelScope]:
+    """Somebody leads while the block begins, and has stopped behind it."""
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.reactor.lead)
+            await wait_all_tasks_blocked()
+            assert not world.reactor.can_lead
+            assert world.leads == [True]
+            yield nursery.cancel_scope
+        assert world.reactor.can_lead
+        assert world.leads == [True, False]
+
+
+async def test_who_leads_waits_until_somebody_is_ready(world: World) -> None:
+    one, peer = world.pair("one")
+    world.reactor.watch(one, read=True, write=False)
+    async with leading(world):
+        peer.send(b"a")
+    assert world.serve() == ["one reads"]
+
+
+async def test_who_is_watched_later_counts_as_well(world: World) -> None:
+    one, _ = world.pair("one")
+    async with leading(world):
+        world.reactor.watch(one, read=False, write=True)
+    assert world.serve() == ["one writes"]
+
+
+async def test_who_leads_can_be_rung_for(world: World) -> None:
+    async with leading(world):
+        world.reactor.ring()
+        world.reactor.ring()
+    assert world.serve() == []
+    world.leads.clear()
+    async with leading(world):  # one ring was one
+        world.reactor.ring()
+
+
+async def test_a_ring_that_nobody_heard_is_for_the_next(world: World) -> None:
+    world.reactor.ring()
+    with trio.fail_after(PATIENCE):
+        await world.reactor.lead()
+    assert world.serve() == []
+
+
+async def test_who_asks_to_be_called_again_ends_the_lead(world: World) -> None:
+    nowhere = world.nowhere("nowhere")
+    async with leading(world):
+        world.reactor.again(nowhere)
+    assert world.serve() == ["nowhere writes", "nowhere reads"]
+
+
+async def test_nobody_waits_while_somebody_is_to_be_called_again(world: World) -> None:
+    world.reactor.again(world.nowhere("nowhere"))
+    with assert_checkpoints(), trio.fail_after(PATIENCE):
+        await world.reactor.lead()
+    assert world.serve() == ["nowhere writes", "nowhere reads"]
+
+
+async def test_who_leads_can_be_cancelled(world: World) -> None:
+    async with leading(world) as scope:
+        scope.cancel()
+
+
+async def test_closing_ends_the_lead(world: World) -> None:
+    async with leading(world):
+        world.close()
+
+
+async def test_a_ring_behind_the_close_goes_nowhere(world: World) -> None:
+    """Its descriptors may be somebody else's by then."""
+    world.close()
+    bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(4)]
+    try:
+        world.reactor.ring()
+        for bell in bells:
+            with pytest.raises(BlockingIOError):
+                os.eventfd_read(bell)
+    finally:
+        for bell in bells:
+            os.close(bell)
+
+
+# ---------------------------------------------------------------------- the system
+
+
+async def test_where_there_is_no_eventfd_the_bell_is_a_pipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "eventfd")
+    with ExitStack() as stack:
+        leads: list[bool] = []
+        reactor = EpollReactor(leads.append)
+        stack.callback(reactor.close)
+        world = World(reactor, stack, leads)
+        for _ in range(2):
+            async with leading(world):
+                reactor.ring()
+                reactor.ring()
+            assert world.serve() == []
+            leads.clear()
+
+
+def test_the_reactor_is_what_the_system_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert best() is EpollReactor
+    use_kqueue(monkeypatch)
+    assert best() is KqueueReactor
+    monkeypatch.delattr(select, "kqueue")
+    assert best() is None
+
+
+def test_tasks_can_be_chosen_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTOFU_REACTOR", "tasks")
+    assert best() is None
+    monkeypatch.setenv("PYTOFU_REACTOR", "")
+    assert best() is EpollReactor
