@@ -105,21 +105,40 @@ def draw_frame() -> Drawing:
 
 _STATE_SIZE: Final = (150, 44)
 STATE_AT: Final[Mapping[State, Point]] = {  # the middle of each box
-    State.HELLO_AWAITED: (85, 190),
-    State.HELLO_SENT: (355, 60),
-    State.HELLO_THEN_BYE: (625, 60),
-    State.OPEN: (355, 190),
-    State.BYE_SENT: (625, 190),
-    State.BYE_RECEIVED: (355, 320),
-    State.BYE_CROSSED: (625, 320),
-    State.BYE_ANSWERED: (355, 450),
-    State.FINISHING: (625, 450),
-    State.CLOSED: (490, 540),
+    State.HELLO_AWAITED: (110, 70),
+    State.HELLO_RECEIVED: (110, 200),
+    State.HELLO_THEN_BYE_RECEIVED: (110, 330),
+    State.HELLO_SENT: (385, 70),
+    State.HELLO_THEN_BYE_SENT: (660, 70),
+    State.OPEN: (385, 200),
+    State.BYE_SENT: (660, 200),
+    State.BYE_RECEIVED: (385, 330),
+    State.BYE_CROSSED: (660, 330),
+    State.BYE_ANSWERED: (385, 460),
+    State.FINISHING: (660, 460),
+    State.CLOSED: (522, 550),
 }
-# Arrows that go around on the left: how far below the middle of the first box they leave it, where
-# they go down, and how far from the middle of the second box they arrive.
-_DETOURS: Final[Mapping[tuple[State, State], tuple[float, float, float]]] = {
-    (State.OPEN, State.BYE_ANSWERED): (10, 240, 0),
+
+
+@attrs.frozen
+class _Detour:
+    """An arrow that goes around other boxes."""
+
+    points: tuple[Point, ...]
+    label: Point
+    anchor: Anchor = "start"
+
+
+_DETOURS: Final[Mapping[tuple[State, State], _Detour]] = {
+    (State.OPEN, State.BYE_ANSWERED): _Detour(
+        ((310, 210), (299, 210), (299, 446), (310, 446)), (291, 382), "end"
+    ),
+    (State.HELLO_THEN_BYE_RECEIVED, State.BYE_ANSWERED): _Detour(
+        ((110, 352), (110, 460), (310, 460)), (120, 424)
+    ),
+    (State.HELLO_RECEIVED, State.BYE_ANSWERED): _Detour(
+        ((35, 200), (16, 200), (16, 474), (310, 474)), (26, 492)
+    ),
 }
 
 type Arrows = dict[tuple[State, State], list[tuple[str, OpCode]]]
@@ -131,13 +150,13 @@ def transitions() -> Arrows:
     for verb, table in (("received", RECEIVED), ("posted", POSTED)):
         for state, row in table.items():
             for opcode, following in row.items():
-                if following is not state:
+                if isinstance(following, State) and following is not state:
                     arrows.setdefault((state, following), []).append((verb, opcode))
     return arrows
 
 
 def draw_states() -> Drawing:
-    picture = Drawing(760, 660, "The states of a channel, and the messages that change them")
+    picture = Drawing(780, 680, "The states of a channel, and the messages that change them")
     width, height = _STATE_SIZE
     arrows = transitions()
     endings = {state for state, following in arrows if following is State.CLOSED}
@@ -149,22 +168,33 @@ def draw_states() -> Drawing:
     for state, (x, y) in STATE_AT.items():
         border = "ink" if state is State.CLOSED else "line"
         picture.box(x - width / 2, y - height / 2, width, height, radius=20, stroke=border)
-        picture.text(x, y + 5, state.name, style="mono bold")
+        lines = _in_lines(state.name)
+        for line, words in enumerate(lines):
+            middle = y + 5 + 16 * (line - (len(lines) - 1) / 2)
+            picture.text(x, middle, words, style="mono bold")
         if state in endings:
             picture.dot(x + width / 2 - 14, y - height / 2 + 11, 4.5, "red")
 
     ending = " or ".join(spoken(opcode.name) for _, opcode in how_it_ends)
-    picture.dot(24, 590, 4.5, "red")
-    picture.text(36, 594, f"{ending} received: CLOSED", anchor="start", style="small")
+    picture.dot(24, 606, 4.5, "red")
+    picture.text(36, 610, f"{ending} received: CLOSED", anchor="start", style="small")
     for line, text in enumerate(
         (
             "From every state, too: ByeSignal or a second HelloRequest posted, something received",
-            "that is not allowed, or the connection lost: CLOSED.",
-            "The group or the engine is left in good order: FINISHING.",
+            "that is not allowed, a time limit, or the connection lost: CLOSED. The group or the",
+            "engine is left in good order: FINISHING, or CLOSED if there was no Hello yet.",
         )
     ):
-        picture.text(36, 612 + 18 * line, text, anchor="start", style="small", tint="soft")
+        picture.text(36, 628 + 18 * line, text, anchor="start", style="small", tint="soft")
     return picture
+
+
+def _in_lines(name: str) -> list[str]:
+    """The name of a state, in two lines if it is too long for one."""
+    if len(name) <= 14:
+        return [name]
+    cut = name.rindex("_", 0, 12) + 1
+    return [name[:cut], name[cut:]]
 
 
 def _draw_transition(
@@ -175,10 +205,7 @@ def _draw_transition(
     tint: Tint = "blue" if messages[0][0] == "received" else "orange"
     anchor: Anchor = "start"
     if detour := _DETOURS.get((state, following)):
-        below, down, arrive = detour
-        edge = x0 - width / 2
-        points = [(edge, y0 + below), (down, y0 + below), (down, y1 + arrive), (edge, y1 + arrive)]
-        label, anchor = (down - 8, (y0 + y1) / 2 - 3), "end"
+        points, label, anchor = list(detour.points), detour.label, detour.anchor
     elif y0 == y1:
         points = [(x0 + width / 2, y0), (x1 - width / 2, y1)]
         label, anchor = ((x0 + x1) / 2, y0 - 23), "middle"
@@ -205,15 +232,12 @@ def _draw_beginnings_and_ends(picture: Drawing) -> None:
         picture.arrow((x, y - 54), (x, y - height / 2), tint="soft")
         picture.text(x + 10, y - 42, begin, tint="soft", style="small", anchor="start")
     closed_x, closed_y = STATE_AT[State.CLOSED]
-    for state, side, end in (
-        (State.BYE_ANSWERED, -1, "the peer closes, or time is up"),
-        (State.FINISHING, 1, "everything is sent"),
-    ):
+    for state, side in ((State.BYE_ANSWERED, -1), (State.FINISHING, 1)):
         x, y = STATE_AT[state]
         ways = ((x, y + height / 2), (x, closed_y), (closed_x + side * width / 2, closed_y))
         picture.arrow(*ways, tint="soft")
-        anchor: Anchor = "end" if side < 0 else "start"
-        picture.text(x + side * 10, closed_y - 30, end, tint="soft", style="small", anchor=anchor)
+    end = "the peer closes, or time is up"
+    picture.text(closed_x, closed_y - 32, end, tint="soft", style="small")
 
 
 # ---------------------------------------------------------------------- flows
@@ -329,24 +353,27 @@ def modules(storey: list[str]) -> list[Path]:
 
 _STOREYS: Final = {
     "cli": ("command line", "a program like yours"),
-    "ampe": ("public", "exceptions leave here"),
-    "engine": ("engine", "alone knows Trio"),
-    "protocol": ("protocol", "no socket, no clock"),
-    "message": ("values", "plain data and patterns"),
+    "peers": ("peers", "calls, streams, topics"),
+    "public": ("public", "exceptions leave here"),
+    "engine": ("engine", "carries out, on Trio"),
+    "links": ("links", "alone touch sockets"),
+    "protocol": ("protocol", "no socket, clock or Trio"),
+    "values": ("values", "plain data"),
+    "patterns": ("patterns", "for all the others"),
 }
 
 
 def draw_house() -> Drawing:
     rows: list[tuple[str, str, list[list[str]]]] = []
     for storey in storeys():
-        found = next((text for module, text in _STOREYS.items() if module in storey), None)
-        if found is None:
-            continue  # __main__, which only calls the command line
-        name, remark = found
-        files = ["cli/"] if storey == ["cli"] else [file.name for file in modules(storey)]
+        if storey == ["__main__"]:
+            continue  # which only calls the command line
+        (package,) = storey
+        name, remark = _STOREYS[package]
+        files = ["cli/"] if package == "cli" else [file.name for file in modules(storey)]
         rows.append((name, remark, [files[i : i + 4] for i in range(0, len(files), 4)]))
     height = sum(26 + 36 * len(lines) for _, _, lines in rows) + 14 * len(rows) + 6
-    picture = Drawing(750, height, "The four storeys of the source, and the modules in each")
+    picture = Drawing(750, height, "The storeys of the source, and the modules in each")
     top = 8.0
     for name, remark, lines in rows:
         tall = 26 + 36 * len(lines)
@@ -387,31 +414,36 @@ class Room:
 
 SENDING: Final = (
     Room("pytofu.public.channel_group.ChannelGroup.post", "takes the message out of its holder"),
-    Room("pytofu.engine.group.Group.post", "has it checked and finds its channel"),
+    Room("pytofu.engine.posting.Poster.post", "has it checked and finds its channel"),
     Room("pytofu.values.message.Message.check_and_prepare", "validates, completes the header"),
     Room("pytofu.protocol.lifecycle.post_rules", "may this be sent in this state?"),
     Room("pytofu.protocol.framing.FrameWriter.push", "freezes it into bytes, queues them"),
-    Room("pytofu.engine.io_channel.IoChannel.flush", "writes what is queued in one go"),
+    Room("pytofu.engine.turns.EndOfTurn.before_io_wait", "the turn of the loop is over: write"),
+    Room("pytofu.engine.io_channel.IoChannel.work", "writes what is queued in one go"),
+    Room("pytofu.links.sockets.SocketLink.send", "gives it to the system"),
 )
 RECEIVING: Final = (
     Room("pytofu.public.channel_group.ChannelGroup.wait_receive", "hands it to the application"),
-    Room("pytofu.engine.mailbox.MailBox.send_all", "waits there in order of arrival"),
-    Room("pytofu.engine.pool.Pool.take", "spends one of the pool for it"),
+    Room("pytofu.engine.fair_mailbox.FairMailBox.send_to", "waits there for its channel's turn"),
+    Room("pytofu.engine.accounts.ChannelAccount.charge", "counts it as held"),
     Room("pytofu.protocol.lifecycle.receive_rules", "may this arrive in this state?"),
     Room("pytofu.protocol.framing.FrameReader.read", "cuts the bytes into messages"),
-    Room("pytofu.engine.io_channel.IoChannel.live", "reads what the socket has"),
+    Room("pytofu.links.sockets.SocketLink.receive", "takes what the system has"),
+    Room("pytofu.engine.io_channel.IoChannel.on_readable", "reads once, and lets others read"),
+    Room("pytofu.engine.reactor.EpollReactor.serve", "asks the system which links are ready"),
 )
 
 
 def draw_life() -> Drawing:
-    picture = Drawing(750, 520, "The life of a message, from post to wait_receive")
+    last = len(SENDING)
+    picture = Drawing(750, 28 + 80 * last, "The life of a message, from post to wait_receive")
     for left, rooms, numbers, title in (
-        (5, SENDING, (1, 2, 3, 4, 5, 6), "the sender's process"),
-        (415, RECEIVING, (12, 11, 10, 9, 8, 7), "the receiver's process"),
+        (5, SENDING, range(1, last + 1), "the sender's process"),
+        (415, RECEIVING, range(2 * last, last, -1), "the receiver's process"),
     ):
         picture.text(left + 165, 22, title, style="bold", tint="soft")
         for row, (room, number) in enumerate(zip(rooms, numbers, strict=True)):
-            y = 36 + 82 * row
+            y = 36 + 80 * row
             picture.box(left, y, 330, 64)
             picture.dot(left + 24, y + 32, 13, "blue")
             picture.text(left + 24, y + 36.5, str(number), style="small bold", tint="paper")
@@ -419,10 +451,11 @@ def draw_life() -> Drawing:
             picture.text(left + 50, y + 37, room.what, style="small", anchor="start")
             picture.text(left + 50, y + 54, room.file, style="small", anchor="start", tint="soft")
             if row:
-                ends: tuple[Point, Point] = ((left + 165, y - 17), (left + 165, y - 1))
-                picture.arrow(*(ends if number < 7 else reversed(ends)), tint="blue")
-    picture.arrow((335, 478), (414, 478), tint="blue", thick=2.2)
-    picture.text(375, 468, "socket", style="small", tint="soft")
+                ends: tuple[Point, Point] = ((left + 165, y - 15), (left + 165, y - 1))
+                picture.arrow(*(ends if number <= last else reversed(ends)), tint="blue")
+    bottom = 68 + 80 * (last - 1)
+    picture.arrow((335, bottom), (414, bottom), tint="blue", thick=2.2)
+    picture.text(375, bottom - 10, "socket", style="small", tint="soft")
     return picture
 
 

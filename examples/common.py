@@ -5,6 +5,7 @@ import contextlib
 from pytofu import (
     Ampe,
     AmpeStatus,
+    BinaryHeader,
     ChannelClosedException,
     ChannelGroup,
     Holder,
@@ -47,6 +48,22 @@ def compose(
     for name, value in text_headers.items():
         message.text_headers.append(name, value)
     return Holder(message)
+
+
+def post(ampe: Ampe, chnls: ChannelGroup, holder: Holder[Message]) -> BinaryHeader:
+    """Post a message that may be refused: then it goes back to the pool."""
+    try:
+        return chnls.post(holder)
+    finally:
+        ampe.put(holder)  # if it is still there
+
+
+async def send(ampe: Ampe, chnls: ChannelGroup, holder: Holder[Message]) -> BinaryHeader:
+    """As `post`, waiting while the peer does not keep up; also for when that is cancelled."""
+    try:
+        return await chnls.send(holder)
+    finally:
+        ampe.put(holder)
 
 
 def respond(chnls: ChannelGroup, holder: Holder[Message], body: bytes | None = None) -> None:

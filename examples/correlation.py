@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import trio
-from common import ClientAddress, compose, connect, is_closed, listen, respond
+from common import ClientAddress, compose, connect, is_closed, listen, respond, send
 
 from pytofu import (
     Ampe,
@@ -43,7 +43,8 @@ class Caller:
         cancelled the response is ignored.
         """
         answer, response = trio.open_memory_channel[bytes](1)
-        header = await self._chnls.send(compose(self._ampe, OpCode.REQUEST, self._channel, body))
+        request = compose(self._ampe, OpCode.REQUEST, self._channel, body)
+        header = await send(self._ampe, self._chnls, request)
         self._waiting[header.message_id] = answer
         try:
             return await response.receive()

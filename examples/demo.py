@@ -160,7 +160,10 @@ class Client:
                 digest.update(part := await file.read(32 * 1024))  # 65,535 would fit
                 holder = compose(self.ampe, OpCode.REQUEST, self.channel, part, message_id)
                 holder.unwrap().more = bool(part)
-                await self.chnls.send(holder)  # waits if the server does not keep up
+                try:
+                    await self.chnls.send(holder)  # waits if the server does not keep up
+                finally:
+                    self.ampe.put(holder)  # if it was not sent
 
     async def bye(self) -> None:
         header = self.chnls.post(compose(self.ampe, OpCode.BYE_REQUEST, self.channel))

@@ -1,8 +1,8 @@
 """Find out that a peer is dead although its connection is not.
 
-When a process hangs, or a machine loses its network, the connection stays open and nothing says
-that nobody is there any more. So a client sends a Signal now and then, and the server takes long
-silence for death. The clients here are processes of their own; one of them is stopped.
+When a process hangs, its connection stays open and its system goes on answering for it: nothing
+says that nobody is there any more. So a client sends a Signal now and then, and the server takes
+long silence for death. The clients here are processes of their own; one of them is stopped.
 """
 
 import signal

@@ -5,7 +5,7 @@ several jobs can be under way on one channel.
 """
 
 import trio
-from common import compose, connect, is_closed, listen, respond
+from common import compose, connect, is_closed, listen, post, respond
 
 from pytofu import (
     Ampe,
@@ -42,7 +42,8 @@ async def work(ampe: Ampe, chnls: ChannelGroup, job: Holder[Message]) -> None:
         for step in range(1, STEPS + 1):
             await trio.sleep(0.01 * len(request.payload))  # this is the work
             done = str(100 * step // STEPS)
-            chnls.post(compose(ampe, OpCode.SIGNAL, channel, message_id=message_id, percent=done))
+            signal = compose(ampe, OpCode.SIGNAL, channel, message_id=message_id, percent=done)
+            post(ampe, chnls, signal)
         respond(chnls, job, request.payload.upper())
     except ChannelClosedException:
         print("the client has gone")

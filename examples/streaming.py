@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable
 
 import trio
-from common import compose, connect, expect, listen, respond, say_bye
+from common import compose, connect, expect, listen, respond, say_bye, send
 
 from pytofu import (
     Ampe,
@@ -39,11 +39,11 @@ def stream(
         yield holder
 
 
-async def send_all(chnls: ChannelGroup, messages: Iterable[Holder[Message]]) -> None:
+async def send_all(ampe: Ampe, chnls: ChannelGroup, messages: Iterable[Holder[Message]]) -> None:
     """Send messages as fast as the peer takes them."""
     try:
         for holder in messages:
-            await chnls.send(holder)
+            await send(ampe, chnls, holder)
     except ChannelClosedException:
         print("the peer has gone")
 
@@ -63,7 +63,7 @@ async def serve(ampe: Ampe, chnls: ChannelGroup) -> None:
                         respond(chnls, holder, digests.pop(key).digest())
                 case OpCode.REQUEST, "down":
                     messages = stream(ampe, OpCode.RESPONSE, *key, "down")
-                    nursery.start_soon(send_all, chnls, messages)
+                    nursery.start_soon(send_all, ampe, chnls, messages)
                 case OpCode.REQUEST | OpCode.HELLO_REQUEST | OpCode.BYE_REQUEST, _:
                     respond(chnls, holder)
                 case _:
@@ -79,7 +79,7 @@ class Client:
         self._channel = channel
 
     async def up(self) -> None:
-        await send_all(self._chnls, self._stream(message_id=1, direction="up"))
+        await send_all(self._ampe, self._chnls, self._stream(message_id=1, direction="up"))
         response = await expect(self._ampe, self._chnls, OpCode.RESPONSE)
         assert (response.message_id, response.payload) == (1, DIGEST)
 
@@ -90,7 +90,8 @@ class Client:
 
     async def both_ways(self) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(send_all, self._chnls, self._stream(2, "both ways"))
+            messages = self._stream(2, "both ways")
+            nursery.start_soon(send_all, self._ampe, self._chnls, messages)
             await self._receive_data(message_id=2)
 
     def _stream(self, message_id: int, direction: str) -> Iterable[Holder[Message]]:

@@ -10,12 +10,13 @@ from common import describe
 from pytofu import Ampe, ChannelGroup, Holder, Message, open_ampe
 
 
-async def receive(chnls: ChannelGroup) -> None:
+async def receive(ampe: Ampe, chnls: ChannelGroup) -> None:
     """The one loop: receives until it is told to stop."""
     async for holder in chnls:
         message = holder.unwrap()
         print("received:", describe(message))
         if message.payload == b"stop":
+            ampe.put(holder)  # the loop does that for all others
             return
 
 
@@ -41,7 +42,7 @@ async def main() -> None:
         ampe.open_channel_group() as chnls,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(receive, chnls)
+        nursery.start_soon(receive, ampe, chnls)
         await work_in_a_task(ampe, chnls)
         await trio.to_thread.run_sync(work_in_a_thread, ampe, chnls)
 

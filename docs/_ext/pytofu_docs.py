@@ -6,7 +6,7 @@ Directives: `picture`, `transitions`, `exceptions`, `opcodes`, `modules`.
 import ast
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import ClassVar, Final
@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 from pytofu import EXCEPTIONS, Err, Ok, OpCode
-from pytofu.protocol.lifecycle import POSTED, RECEIVED, State
+from pytofu.protocol.lifecycle import POSTED, RECEIVED, Posting, State
 
 DOCS: Final = Path(__file__).parent.parent
 
@@ -107,9 +107,13 @@ class Transitions(Table):
     kind = "tofu-small"
 
     def rows(self) -> Iterable[Sequence[str]]:
-        table = {"received": RECEIVED, "posted": POSTED}[self.arguments[0]]
+        tables: dict[str, Mapping[State, Mapping[OpCode, State | Posting]]]
+        tables = {"received": RECEIVED, "posted": POSTED}
+        table = tables[self.arguments[0]]
         used = {opcode for row in table.values() for opcode in row}
-        columns: dict[tuple[State | None, ...], list[OpCode]] = {}  # same answers, same column
+        columns: dict[
+            tuple[State | Posting | None, ...], list[OpCode]
+        ] = {}  # same answers, same column
         for opcode in sorted(used):
             columns.setdefault(tuple(row.get(opcode) for row in table.values()), []).append(opcode)
         self.header = [
@@ -120,9 +124,11 @@ class Transitions(Table):
             yield f"`{state.name}`", *(_answer(state, following) for following in answers)
 
 
-def _answer(state: State, following: State | None) -> str:
+def _answer(state: State, following: State | Posting | None) -> str:
     if following is None:
         return ""
+    if following is Posting.REFUSE:
+        return "refused"
     return "✓" if following is state else f"`{following.name}`"
 
 

@@ -10,6 +10,7 @@ import pytest
 import pytofu
 from docs import diagrams
 from pytofu import EXCEPTIONS, AmpeStatus, Options
+from pytofu.protocol.ending import ENDINGS
 from tests.docs.pages import DOCS, PAGES, ROOT
 
 _TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
@@ -83,6 +84,55 @@ def test_the_page_of_errors_has_every_status_with_its_exception() -> None:
         exception = "" if error is None else EXCEPTIONS[error].__name__
         expected.append((status.name, str(status.value), exception))
     assert found == expected
+
+
+def _rows_of_limits() -> dict[str, str]:
+    """The rows of the table of options, by option; a row without a name goes on with the last."""
+    rows: dict[str, str] = {}
+    name = ""
+    for found in re.findall(
+        r"^\|(?: `(\w+)`)? \|(.* \|)$", _TEXTS[DOCS / "limits.md"], re.MULTILINE
+    ):
+        name = found[0] or name
+        rows[name] = rows.get(name, "") + found[1]
+    return rows
+
+
+def test_the_page_of_limits_has_every_option_with_its_default() -> None:
+    default = Options()
+    options = [field.name for field in attrs.fields(Options)]
+    found = {name: row.split("|")[0].strip() for name, row in _rows_of_limits().items()}
+    assert found.keys() == set(options)
+    wrong = [
+        name for name in options
+        if not re.match(rf"{re.escape(_shown(name, getattr(default, name)))}(?![^ ;])", found[name])
+    ]  # fmt: skip
+    assert not wrong
+
+
+def _shown(name: str, value: object) -> str:
+    """The default of an option as the page writes it; a unit may follow."""
+    if name in {"send_buffer", "receive_buffer"} and value is None:
+        return "the system's"
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else "no"
+    assert isinstance(value, int | float)
+    if 0 < value < 1:
+        return f"1/{1 / value:g}"
+    for unit, size in (("MiB", 1024**2), ("KiB", 1024)):
+        if "msgs" not in name and value > 4096 and value % size == 0:
+            return f"{value // size} {unit}"
+    return f"{value:,g}"
+
+
+def test_the_page_of_limits_says_how_each_ends_a_channel() -> None:
+    rows = _rows_of_limits()
+    ends = {ending.detail: set[str]() for ending in ENDINGS.values() if ending.by_limit}
+    for ending in ENDINGS.values():
+        if ending.by_limit:
+            ends[ending.detail].add(f"`{ending.reason.name}`")
+    said = {name: set(re.findall(r"`[A-Z_]{6,}`", rows[name])) for name in ends}
+    assert said == ends
 
 
 def test_the_life_of_a_message_is_told_as_it_is_drawn() -> None:
