@@ -17,7 +17,7 @@ settings.load_profile("pytofu")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(params=["tcp", "uds"])
+@pytest.fixture(params=["tcp", "uds", "mem"])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each transport in turn."""
     kind: Kind = request.param
@@ -28,6 +28,19 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def address(kind: Kind, tmp_path: Path) -> ServerAddress:
     """Where to listen, over each transport in turn."""
     return server_address_of(kind, tmp_path)
+
+
+@pytest.fixture(params=["tcp", "uds"])
+def socket_kind(request: pytest.FixtureRequest) -> Kind:
+    """Each transport that has sockets: for what is about them, or about other processes."""
+    kind: Kind = request.param
+    return kind
+
+
+@pytest.fixture
+def socket_address(socket_kind: Kind, tmp_path: Path) -> ServerAddress:
+    """Where to listen, over each transport that has sockets."""
+    return server_address_of(socket_kind, tmp_path)
 
 
 @pytest.fixture(params=["client", "server"])
