@@ -240,6 +240,31 @@ async def test_no_channel_starves_while_another_floods(address: ServerAddress) -
             assert loud_ones <= POOL
 
 
+async def test_a_channel_that_closes_when_its_turn_has_come_passes_it_on(
+    address: ServerAddress,
+) -> None:
+    async with open_app(SMALL_POOL) as app:
+        listener = await app.listen(address)
+        keeper = Keeper(app)
+        numbers: list[int] = []
+        with (
+            await RawPeer.connect(listener.client_address) as first,
+            await RawPeer.connect(listener.client_address) as second,
+        ):
+            for peer in (first, second):
+                await peer.send(hello(5))
+                numbers.append((await app.event()).channel)
+                await peer.send(flood_of(0, 20))
+                await keeper.keep()
+            farewell = Message()  # which the pool has nothing to do with
+            farewell.opcode = OpCode.BYE_SIGNAL
+            farewell.channel_number = numbers[0]
+            keeper.put(2)  # one for the second's, which was one too many, and one that is free
+            app.chnls.post(Holder(farewell))
+            events = [event for event in await keeper.keep() if event.channel == numbers[1]]
+            assert events == numbered_events(numbers[1], 1, 2)
+
+
 async def test_send_waits_for_a_receiver_that_does_not_read(
     address: ServerAddress, side: Side
 ) -> None:

@@ -341,3 +341,4 @@ class ChannelAccount(Account):
         self.closed = True
         self.note_unfinished(0)
         self._stop_waiting()
+        self.budget.relieve()  # its turn may have come, and it has no use for it any more
