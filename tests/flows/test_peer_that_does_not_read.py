@@ -6,15 +6,17 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import AllocationFailedException, AmpeStatus, OpCode, Options
+from pytofu import AllocationFailedException, AmpeStatus, ChannelClosedException, OpCode, Options
 from tests.support import (
     End,
+    Event,
     RawPeer,
     ServerAddress,
     Side,
     clog,
     frame,
     from_app,
+    from_engine,
     hello,
     open_app,
     open_raw_pair,
@@ -55,6 +57,34 @@ async def test_unsent_messages_that_come_back_are_of_the_pool_again(
         assert len(events) > 1
         assert len(clogged.unsent(events[0].status)) >= len(events) - 1
         assert pair.app.ampe.statistics().pool_free == before
+
+
+async def test_unsent_messages_come_back_in_pieces(address: ServerAddress, side: Side) -> None:
+    """They are made as the application receives, not all at once; meanwhile the channel is gone."""
+    count = 10_000
+    async with open_raw_pair(side, address, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        for message_id in range(count, 2 * count):
+            pair.end.post(OpCode.SIGNAL, message_id)
+        pair.end.post(OpCode.BYE_SIGNAL, 9)
+        with pytest.raises(ChannelClosedException):
+            pair.end.post(OpCode.SIGNAL, 10)
+        most = 0
+        events: list[Event] = []
+        while not events or events[-1].reason is None:
+            most = max(most, pair.app.chnls.statistics().messages_waiting)
+            events.append(await pair.app.event())
+        assert most <= 128
+        assert events == [
+            from_engine(OpCode.BYE_SIGNAL, CLOSED, pair.end.number, 9),
+            *clogged.unsent(CLOSED),
+            *(
+                from_engine(OpCode.SIGNAL, CLOSED, pair.end.number, message_id)
+                for message_id in range(count, 2 * count)
+            ),
+            pair.end.closed(CLOSED),
+        ]
+        assert await pair.app.rest() == []
 
 
 async def test_nothing_more_is_taken_from_it_until_it_reads(
