@@ -31,7 +31,7 @@ class Timed(ABC):
         """Its time may be up."""
 
 
-_SPARE: Final = 64
+_SPARE: Final = 1
 """Entries without meaning beyond which they are removed though their time has not come."""
 
 
