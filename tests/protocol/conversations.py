@@ -26,6 +26,12 @@ LIMITS: Final = TimeLimits(
 """All different, so that a deadline tells which it is."""
 
 
+POSTABLE: Final[list[OpCode]] = [
+    opcode for opcode in OpCode if opcode is not OpCode.WELCOME_RESPONSE
+]
+"""What may be posted; the engine refuses the rest before a conversation sees it."""
+
+
 def message_of(opcode: OpCode, message_id: int = 1, body: bytes = b"") -> Message:
     """A message that the engine has found in order."""
     text = b"~connect_to:uds|x\r\n" if opcode is OpCode.HELLO_REQUEST else b""

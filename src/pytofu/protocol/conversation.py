@@ -221,8 +221,6 @@ class Conversation:
 
     def read(self, room: int, now: float) -> list[Message]:
         """Up to `room` messages of what arrived before and was left `unread`."""
-        if self.state is State.FINISHING:
-            return []
         reader = self.reader
         messages, state = reader.read(self.number, self._receive_rules, room)
         while state is not None:
@@ -253,7 +251,7 @@ class Conversation:
     @property
     def unread(self) -> bool:
         """Whether there is more to `read` as soon as there is room for it."""
-        return self.reader.unread > 0 and self.state is not State.FINISHING
+        return self.reader.unread > 0
 
     def _advance(self, state: State, message: Message, now: float) -> None:
         """Enter the state behind a message from the peer."""
