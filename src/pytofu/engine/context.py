@@ -42,6 +42,10 @@ class GroupContext(ABC):
         """Let the channel `work` before the loop sleeps, or somebody waits to receive."""
 
     @abstractmethod
+    def work_on(self, channel: "Channel") -> None:
+        """Let the channel `work` at once; what that raises is a defect of this channel alone."""
+
+    @abstractmethod
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run a task in the group's nursery; nothing once the group is through."""
 
@@ -116,10 +120,6 @@ class Channel(Timed):
     @abstractmethod
     def work(self) -> None:
         """Do what there is to do, as far as that goes without waiting."""
-
-    @abstractmethod
-    def on_defect(self) -> None:
-        """Something has raised what is being handled: only this channel is to suffer."""
 
     def receiver_waits(self) -> None:
         """The application waits to receive, and the channel has used its share of the budget."""

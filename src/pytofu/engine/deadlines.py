@@ -30,6 +30,10 @@ class Timed(ABC):
     def time_passed(self, now: float) -> None:
         """Its time may be up."""
 
+    @abstractmethod
+    def on_defect(self) -> None:
+        """Something has raised what is being handled: only this one is to suffer."""
+
 
 _SPARE: Final = 1
 """Entries without meaning beyond which they are removed though their time has not come."""
@@ -83,7 +87,10 @@ class Deadlines:
             _, _, timed = heapq.heappop(self._entries)
             timed.alarm = math.inf
             self._expected -= 1
-            timed.time_passed(now)
+            try:
+                timed.time_passed(now)
+            except Exception:
+                timed.on_defect()
             self.expect(timed)
 
 

@@ -168,9 +168,10 @@ class Group(GroupContext):
             channels, self._with_work = self._with_work, []
             for channel in channels:
                 if channel.has_work:  # it may have been served meanwhile
-                    self._work_on(channel)
+                    self.work_on(channel)
 
-    def _work_on(self, channel: Channel) -> None:
+    def work_on(self, channel: Channel) -> None:
+        """See `GroupContext`."""
         try:
             channel.work()
         except Exception:
@@ -178,18 +179,22 @@ class Group(GroupContext):
 
     def accept(self, link: Link) -> None:
         """See `GroupContext`."""
-        host = self.admission.admit(link)
+        try:
+            host = self.admission.admit(link)
+        except Exception:
+            log.exception("a connection is refused because of a defect in pytofu")
+            host = None
         if host is None:
             link.close(reset=True)
             return
         channel = IoChannel(self, link=link, host=host)
-        match self.poster.register(channel):
-            case Ok():
-                pass
-            case Err():
+        try:
+            if self.poster.register(channel) is not OK:
                 log.warning("no channel number is free: a connection is refused")
                 self.admission.closed(host)
                 link.close(reset=True)
+        except Exception:
+            channel.on_defect()
 
     @property
     def is_full(self) -> bool:
@@ -352,9 +357,12 @@ class Group(GroupContext):
                 self.readiness.ring()
         self._go_on_returning()
         for channel in list(self.channels):
-            if abort:
-                channel.end(Cause.ABORTED)
-            else:
-                channel.close()
+            try:
+                if abort:
+                    channel.end(Cause.ABORTED)
+                else:
+                    channel.close()
+            except Exception:
+                channel.on_defect()
         if not self.channels:
             self._nap.cancel()

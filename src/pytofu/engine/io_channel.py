@@ -409,10 +409,12 @@ class IoChannel(OpeningChannel):
             self._opening.cancel()
         ending = self.conversation.ending
         assert ending is not None
-        self.group.readiness.unwatch(self)
         try:
-            if self._link is not None:
-                self._link.close(reset=ending.reset)
+            try:
+                self.group.readiness.unwatch(self)
+            finally:
+                if self._link is not None:
+                    self._link.close(reset=ending.reset)
         except Exception:
             log.exception("channel %d: a defect in pytofu while it was closed", self.number)
         if ending.by_limit:

@@ -71,9 +71,12 @@ class OpeningChannel(Channel, Source):
     async def _connect_in_task(self, scope: trio.CancelScope) -> None:
         assert self._address is not None
         with scope:
-            begun = await connect(self._address, settings=self.group.options.tcp_settings)
-            self._connected(begun)
-            self._settle()
+            try:
+                begun = await connect(self._address, settings=self.group.options.tcp_settings)
+                self._connected(begun)
+                self._settle()
+            except Exception:
+                self.on_defect()
 
     def _connected(self, begun: Link | LinkError) -> None:
         if isinstance(begun, LinkError):

@@ -72,16 +72,20 @@ class Poster:
                 return self._refuse_more(message)
             burst = conversation.writer.push(message)
         else:
-            error = channel.post(message)
+            try:
+                error = channel.post(message)
+            except Exception:
+                channel.on_defect()  # with which the message comes back
+                error = None
             if error is not None:
                 return message.refuse(error)
         message.release()
         if burst:
-            channel.work()
+            self._group.work_on(channel)
         elif not channel.has_work:
             if self.answer_expected and not self._waiting:
                 self.answer_expected = False
-                channel.work()
+                self._group.work_on(channel)
             else:
                 self._group.schedule(channel)
         return OK
