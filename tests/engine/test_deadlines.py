@@ -1,6 +1,7 @@
 """A group's clock: who is asked, and when."""
 
 import math
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,9 @@ class Alarm(Timed):
         self.asked.append(now)
         if now >= self.when:
             self.when = self.then
+
+    def on_defect(self) -> None:
+        raise AssertionError("there is none")
 
 
 class Changes:
@@ -149,6 +153,27 @@ def test_entries_that_have_lost_their_meaning_do_not_pile_up() -> None:
         busy.when = INF
         deadlines.expect(busy)
     assert len(deadlines._entries) < 200
+
+
+def test_a_defect_is_its_owners_alone() -> None:
+    class Defective(Alarm):
+        handled: BaseException | None = None
+
+        def time_passed(self, now: float) -> None:
+            self.when = INF
+            raise RuntimeError
+
+        def on_defect(self) -> None:
+            self.handled = sys.exception()
+
+    deadlines = Deadlines(Changes())
+    defective, sound = Defective(1), Alarm(2)
+    for alarm in (defective, sound):
+        deadlines.expect(alarm)
+    deadlines.strike(3)
+    assert isinstance(defective.handled, RuntimeError)
+    assert sound.asked == [3]
+    assert deadlines.earliest == INF
 
 
 _moments = st.one_of(st.just(INF), st.integers(0, 30).map(float))
