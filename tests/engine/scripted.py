@@ -226,9 +226,7 @@ async def open_server(app: App, link: ScriptedLink) -> End:
     return end
 
 
-async def open_end(
-    app: App, side: str, link: ScriptedLink, monkeypatch: pytest.MonkeyPatch
-) -> End:
+async def open_end(app: App, side: str, link: ScriptedLink, monkeypatch: pytest.MonkeyPatch) -> End:
     """`open_client` or `open_server`."""
     if side == "client":
         return await open_client(app, link, monkeypatch)

@@ -93,7 +93,10 @@ class Listener(Channel):
 
     async def _listen_in_task(self, scope: trio.CancelScope) -> None:
         with scope:
-            self._opened(await listen(self._address, **self._settings))
+            try:
+                self._opened(await listen(self._address, **self._settings))
+            except Exception:
+                self.on_defect()
 
     def _opened(self, begun: list[Listening] | LinkError) -> None:
         """Answer the WelcomeRequest."""
@@ -101,26 +104,26 @@ class Listener(Channel):
             for listening in begun if isinstance(begun, list) else ():
                 listening.close()
             return
-        welcome, self._welcome = self._welcome, None
+        welcome = self._welcome
         assert welcome is not None
         welcome._account = UNCOUNTED
         welcome.opcode = OpCode.WELCOME_RESPONSE
         if isinstance(begun, LinkError):
             log.debug("listener %d: cannot listen: %s", self.number, begun.detail)
+            self._welcome = None
             welcome.mark_from_engine(begun.error.to_status())
             add_detail(welcome, begun.detail)
             self.group.deliver(self._inbox, [welcome])
             self._end(not_connected(begun.error, begun.detail, answers_hello=False))
             return
+        self._doors = [_Door(self, listening) for listening in begun]
         headers = _with_address(welcome.text_headers, begun[0].address)
         answer = Message(welcome.header, headers, welcome.payload)
         answer._account = UNCOUNTED
+        self._welcome = None
         self.group.deliver(self._inbox, [answer])
-        for listening in begun:
-            door = _Door(self, listening)
-            self._doors.append(door)
-            listening.on_ready(door.wake)
-            door.watch(True)
+        for door in self._doors:
+            door.open()
 
     # ------------------------------------------------------------------ accepting
 
@@ -177,10 +180,14 @@ class Listener(Channel):
             door.watch(False)
 
     def _open_doors(self) -> None:
-        if not self._ended:
+        if self._ended:
+            return
+        try:
             for door in self._doors:
                 door.watch(True)
                 door.wake()
+        except Exception:
+            self.on_defect()
 
     # ------------------------------------------------------------------ the end
 
@@ -215,7 +222,10 @@ class Listener(Channel):
         if self._opening is not None:
             self._opening.cancel()
         for door in self._doors:
-            door.close()
+            try:
+                door.close()
+            except Exception:
+                log.exception("listener %d: a defect in pytofu while it was closed", self.number)
         last = [channel_closed(self.number, self._message_id, ending)]
         if self._welcome is not None:  # closed before it could be answered
             self._welcome.mark_from_engine(AmpeStatus.CHANNEL_CLOSED, OpCode.WELCOME_RESPONSE)
@@ -239,6 +249,11 @@ class _Door(Source):
     def fileno(self) -> int:
         """See `Source`."""
         return self._listening.fileno()
+
+    def open(self) -> None:
+        """Accept whatever comes."""
+        self._listening.on_ready(self.wake)
+        self.watch(True)
 
     def watch(self, open_: bool) -> None:
         """Ask to be called when a connection waits, or no more."""
@@ -273,8 +288,10 @@ class _Door(Source):
     def close(self) -> None:
         """Accept nothing more."""
         self._closed = True
-        self._listener.group.readiness.unwatch(self)
-        self._listening.close()
+        try:
+            self._listener.group.readiness.unwatch(self)
+        finally:
+            self._listening.close()
 
 
 def _with_address(headers: TextHeaders, address: Address) -> bytes:
