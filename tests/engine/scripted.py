@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from pytofu import Address, AmpeError, OpCode, UDSClientAddress, UDSServerAddress
 from pytofu.engine import listener, opening
-from pytofu.links.base import Link, LinkError, Listening, Peer, Wait
+from pytofu.links.base import PEER_CLOSED, Link, LinkError, Listening, Peer, Wait
 from tests.support import App, End, address_headers, frame, hello
 
 NOWHERE: Final = UDSClientAddress("nowhere")
@@ -35,9 +35,11 @@ class ScriptedLink(Link):
         self.at_once = ENDLESS  # of them, in one `send`
         self.opens: deque[Wait | LinkError] = deque()  # the answers of `open` before None
         self.ends: deque[Wait | LinkError] = deque()  # the answers of `end` before None
+        self.polite = True  # whether the peer closes when it is told that nothing more comes
         self.refuses: LinkError | None = None  # the answer of `send`
         self.host = ""
         self.has_more = False  # whether it is `buffered`
+        self.asked: list[int] = []  # sizes that `receive` was asked for
         self.sent = b""
         self.sends = 0
         self.said_end = 0
@@ -67,6 +69,7 @@ class ScriptedLink(Link):
 
     def receive(self, size: int) -> bytes | Wait | LinkError:
         self._call("receive")
+        self.asked.append(size)
         if not self.arrived:
             return Wait.READABLE
         data = self.arrived[0]
@@ -97,7 +100,12 @@ class ScriptedLink(Link):
     def end(self) -> Wait | LinkError | None:
         self._call("end")
         self.said_end += 1
-        return self.ends.popleft() if self.ends else None
+        if self.ends:
+            return self.ends.popleft()
+        if self.polite:
+            self.arrived.append(PEER_CLOSED)
+            self.wake()
+        return None
 
     def close(self, *, reset: bool) -> None:
         assert self.closed is None

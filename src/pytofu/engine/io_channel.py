@@ -224,9 +224,7 @@ class IoChannel(OpeningChannel):
         conversation = self.conversation
         opcode = message._header.proto_byte & OPCODE_BITS
         rule = conversation.post_rules[opcode]
-        if rule is None:
-            conversation.writer.push(message)
-            return None
+        assert rule is not None
         error = conversation.post(message, rule, trio.current_time())
         if error is None:
             self._settle()
@@ -389,10 +387,10 @@ class IoChannel(OpeningChannel):
                 conversation.pause()
             else:
                 conversation.resume(trio.current_time())
-            if self._open:
-                self._watch()
-                if self._link is not None and self._link.buffered:
-                    self._wake()
+            self._watch()
+            assert self._link is not None
+            if self._link.buffered:
+                self._wake()
         self.group.deadlines.expect(self)
 
     def _give_back(self, messages: list[Message]) -> None:
