@@ -239,3 +239,11 @@ async def open_end(app: App, side: str, link: ScriptedLink, monkeypatch: pytest.
     if side == "client":
         return await open_client(app, link, monkeypatch)
     return await open_server(app, link)
+
+
+def signals(end: End, first: int, last: int, *, body: bytes = b"") -> bytes:
+    """Signals of this channel, from one message_id to another, as they go over the wire."""
+    return b"".join(
+        frame(OpCode.SIGNAL, number, channel=end.number, body=body)
+        for number in range(first, last + 1)
+    )
