@@ -320,10 +320,11 @@ class ChannelAccount(Account):
             self.budget.wait(self)
 
     def _relieved(self) -> None:
-        self._stop_waiting()
+        self.stop_waiting()
         self._on_room()
 
-    def _stop_waiting(self) -> None:
+    def stop_waiting(self) -> None:
+        """It needs no room any more, or takes what there is."""
         if self._waiting:
             self._waiting = False
             self.budget.watchers -= 1
@@ -340,5 +341,5 @@ class ChannelAccount(Account):
         """The channel has closed. What is held of it is still to be given back."""
         self.closed = True
         self.note_unfinished(0)
-        self._stop_waiting()
+        self.stop_waiting()
         self.budget.relieve()  # its turn may have come, and it has no use for it any more

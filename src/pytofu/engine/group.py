@@ -315,6 +315,7 @@ class Group(GroupContext):
                 if not mailbox:
                     for channel in list(self.short_of_share):
                         channel.receiver_waits()
+                    self.work()
                 if mailbox:
                     continue
             if readiness.can_lead:

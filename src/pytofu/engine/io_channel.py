@@ -192,8 +192,14 @@ class IoChannel(OpeningChannel):
         account.wait_for_room()
 
     def receiver_waits(self) -> None:
-        """See `Channel`: it waits in vain, for what it holds itself is this channel's share."""
-        if self._short and not self._told:
+        """See `Channel`.
+
+        It waits in vain if what it holds itself is this channel's whole share. Holding less, it
+        may need the next message to be through with the others: then it gets that.
+        """
+        if self.account.room:
+            self._schedule()
+        elif not self._told:
             self._told = True
             self._tell_pool_empty()
 
@@ -205,6 +211,7 @@ class IoChannel(OpeningChannel):
     def _read_on(self) -> None:
         """Go on where there was no room."""
         self._short = False
+        self.account.stop_waiting()
         self.group.short_of_share.discard(self)
         if not self.account.held:
             self._told = False
