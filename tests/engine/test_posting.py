@@ -178,9 +178,9 @@ async def test_without_a_free_number_nothing_can_be_opened(
     listens_at(monkeypatch, door)
     connects_over(monkeypatch, link)
     async with open_app() as app:
-        for _ in range(2):
-            listener = await open_listener(app)
-            listens_at(monkeypatch, ScriptedListening())
+        await open_listener(app)
+        listens_at(monkeypatch, ScriptedListening())
+        listener = await open_listener(app)
         message = app.message(opcode, 0, 3, headers=address_headers(HERE)).unwrap()
         assert refused(app, message, AllocationFailedException) is AmpeStatus.ALLOCATION_FAILED
         await door.bring(link)
