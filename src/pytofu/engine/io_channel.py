@@ -282,6 +282,7 @@ class IoChannel(OpeningChannel):
             else:
                 log.debug("channel %d: sending failed: %s", self.number, written.detail)
                 conversation.link_refuses(written.error, written.detail)
+                self._backed_up = False  # for what is queued is never taken
                 self._wake()  # to read what it still has to give
                 break
         else:
