@@ -42,6 +42,10 @@ class GroupContext(ABC):
         """Let the channel `work` before the loop sleeps, or somebody waits to receive."""
 
     @abstractmethod
+    def work_on(self, channel: "Channel") -> None:
+        """Let the channel `work` now; a defect there closes it, and it alone."""
+
+    @abstractmethod
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run a task in the group's nursery; nothing once the group is through."""
 
@@ -124,9 +128,9 @@ class Channel(Timed):
     def receiver_waits(self) -> None:
         """The application waits to receive, and the channel has used its share of the budget."""
 
+    @abstractmethod
     def go_on_returning(self) -> bool:
         """Give back more of what was not sent; whether the channel is through with it."""
-        return True
 
     @abstractmethod
     def close(self) -> None:

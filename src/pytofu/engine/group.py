@@ -168,9 +168,10 @@ class Group(GroupContext):
             channels, self._with_work = self._with_work, []
             for channel in channels:
                 if channel.has_work:  # it may have been served meanwhile
-                    self._work_on(channel)
+                    self.work_on(channel)
 
-    def _work_on(self, channel: Channel) -> None:
+    def work_on(self, channel: Channel) -> None:
+        """See `GroupContext`."""
         try:
             channel.work()
         except Exception:

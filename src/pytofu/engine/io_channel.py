@@ -222,11 +222,8 @@ class IoChannel(OpeningChannel):
         if self._finished:
             return AmpeError.CHANNEL_CLOSED  # though its number is not free yet
         conversation = self.conversation
-        opcode = message._header.proto_byte & OPCODE_BITS
-        rule = conversation.post_rules[opcode]
-        if rule is None:
-            conversation.writer.push(message)
-            return None
+        rule = conversation.post_rules[message._header.proto_byte & OPCODE_BITS]
+        assert rule is not None  # an ordinary message does not come here
         error = conversation.post(message, rule, trio.current_time())
         if error is None:
             self._settle()

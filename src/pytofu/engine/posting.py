@@ -77,11 +77,11 @@ class Poster:
                 return message.refuse(error)
         message.release()
         if burst:
-            channel.work()
+            self._group.work_on(channel)
         elif not channel.has_work:
             if self.answer_expected and not self._waiting:
                 self.answer_expected = False
-                channel.work()
+                self._group.work_on(channel)
             else:
                 self._group.schedule(channel)
         return OK
