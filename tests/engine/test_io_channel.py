@@ -4,9 +4,18 @@ import logging
 from collections.abc import Callable
 
 import pytest
+import trio
 import trio.testing
 
-from pytofu import AmpeStatus, MemoryServerAddress, OpCode, Options
+from pytofu import (
+    AmpeStatus,
+    MemoryServerAddress,
+    OpCode,
+    Options,
+    ShutdownException,
+    TCPClientAddress,
+)
+from pytofu.engine import opening
 from pytofu.engine.io_channel import IoChannel
 from pytofu.engine.listener import Listener
 from pytofu.links.base import Link, LinkError, Peer, Wait
@@ -167,6 +176,37 @@ async def test_an_end_that_has_to_wait_is_said_again() -> None:
         await wake(link)
         event = await app.event()
         assert event == closed(number, 5, AmpeStatus.SUCCESS)
+
+
+async def test_a_connection_that_is_made_when_the_channel_has_been_aborted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = PlayedLink()
+
+    async def find(address: object, **settings: object) -> Link:
+        app.post(OpCode.BYE_SIGNAL, end.number, 9)
+        return link
+
+    monkeypatch.setattr(opening, "begin_connect", lambda address, **settings: None)
+    monkeypatch.setattr(opening, "connect", find)
+    async with open_app() as app:
+        end = app.connect(TCPClientAddress("played", 1), 5)
+        events = await app.events_until_closed(end.number)
+        assert events[-1] == end.closed(AmpeStatus.CHANNEL_CLOSED)
+        assert link.closed == [True]
+
+
+async def test_what_is_posted_while_the_group_is_destroyed() -> None:
+    async with open_app(Options(close_timeout=0.1)) as app, trio.open_nursery() as nursery:
+        link = PlayedLink(receive=[hello(5)])
+        await accepted(app, link)
+        await wake(link)
+        number = (await app.event()).channel
+        app.post(OpCode.HELLO_RESPONSE, number, 5)
+        nursery.start_soon(app.ampe.destroy, app.chnls)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ShutdownException):
+            app.post(OpCode.SIGNAL, number)
 
 
 async def test_a_listener_gives_nothing_back() -> None:
