@@ -97,6 +97,7 @@ def test_the_open_loop_is_left_out_where_there_are_no_alarms(
 def test_marks_are_measured_with_what_they_take_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("zmq")
     pairs: list[tuple[str, str]] = []
 
     def run_pair(name: str, task: Task) -> Figures:

@@ -414,3 +414,13 @@ def test_after_the_trio_run_has_ended_nothing_is_said() -> None:
     del Channel(budget).receive(10)[:]
     budget.collect()
     assert budget.free == 4
+
+
+def test_what_comes_back_into_a_full_pool_adds_nothing() -> None:
+    budget = budget_of(1)
+    channel = Channel(budget)
+    (message,) = channel.receive(10)
+    budget.put(Message())  # takes the place of the one that was received
+    assert budget.free == 1
+    budget.put(message)
+    assert (budget.free, budget.bytes_held, channel.account.held) == (1, 0, 0)

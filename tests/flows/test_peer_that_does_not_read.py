@@ -128,6 +128,21 @@ async def test_nothing_more_is_taken_from_it_until_it_reads(
             assert (answer.opcode, answer.message_id) == (OpCode.RESPONSE, message_id)
 
 
+async def test_it_is_noticed_when_it_vanishes_while_nothing_is_taken_from_it(
+    address: ServerAddress,
+) -> None:
+    options = Options(max_queued_bytes=8 * MIB, max_received_bytes=64 * MIB)
+    async with open_raw_pair("server", address, options=options, receive_buffer=4096) as pair:
+        clogged = await clog(pair)
+        await pair.peer.send(frame(OpCode.SIGNAL, 6))
+        assert await pair.app.rest() == []  # it is not read: too much is queued
+        pair.peer.reset()
+        received, *returned, last = await pair.end.events_until_closed()
+        assert received == from_app(OpCode.SIGNAL, pair.end.number, 6)
+        assert returned == clogged.unsent(AmpeStatus.COMMUNICATION_FAILED)
+        assert last == pair.end.closed(AmpeStatus.COMMUNICATION_FAILED)
+
+
 async def test_after_an_answered_bye_it_is_given_no_more_than_close_timeout(
     address: ServerAddress,
 ) -> None:

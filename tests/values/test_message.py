@@ -678,3 +678,8 @@ class TestGivingAway:
             borrowed = [app.ampe.get() for _ in range(5000)]
             assert all(message is not old for message in borrowed)
             check_released(old)
+
+
+def test_a_message_that_was_interrupted_while_it_was_made_can_be_dropped() -> None:
+    message = Message.__new__(Message)
+    del message  # must not write to stderr: pytest would make an error of it

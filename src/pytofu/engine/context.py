@@ -43,7 +43,7 @@ class GroupContext(ABC):
 
     @abstractmethod
     def work_on(self, channel: "Channel") -> None:
-        """Let the channel `work` at once; what that raises is a defect of this channel alone."""
+        """Let the channel `work` now; a defect there closes it, and it alone."""
 
     @abstractmethod
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
@@ -124,9 +124,9 @@ class Channel(Timed):
     def receiver_waits(self) -> None:
         """The application waits to receive, and the channel has used its share of the budget."""
 
+    @abstractmethod
     def go_on_returning(self) -> bool:
         """Give back more of what was not sent; whether the channel is through with it."""
-        return True
 
     @abstractmethod
     def close(self) -> None:

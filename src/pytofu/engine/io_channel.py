@@ -229,9 +229,8 @@ class IoChannel(OpeningChannel):
         if self._finished:
             return AmpeError.CHANNEL_CLOSED  # though its number is not free yet
         conversation = self.conversation
-        opcode = message._header.proto_byte & OPCODE_BITS
-        rule = conversation.post_rules[opcode]
-        assert rule is not None
+        rule = conversation.post_rules[message._header.proto_byte & OPCODE_BITS]
+        assert rule is not None  # an ordinary message does not come here
         error = conversation.post(message, rule, trio.current_time())
         if error is None:
             self._settle()
@@ -287,6 +286,7 @@ class IoChannel(OpeningChannel):
             else:
                 log.debug("channel %d: sending failed: %s", self.number, written.detail)
                 conversation.link_refuses(written.error, written.detail)
+                self._backed_up = False  # for what is queued is never taken
                 self._wake()  # to read what it still has to give
                 break
         else:

@@ -127,6 +127,11 @@ class Listener(Channel):
 
     # ------------------------------------------------------------------ accepting
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is accepted, ever."""
+        return self._ended
+
     def may_accept(self) -> bool:
         """Whether there may be one channel more; if not, accepting goes on when there may."""
         if self.group.is_full:
@@ -190,6 +195,10 @@ class Listener(Channel):
             self.on_defect()
 
     # ------------------------------------------------------------------ the end
+
+    def go_on_returning(self) -> bool:
+        """There never is anything."""
+        return True
 
     def on_defect(self) -> None:
         """See `Channel`."""
@@ -265,12 +274,16 @@ class _Door(Source):
 
     def on_readable(self, now: float) -> None:
         """Accept what waits, in bounds; the rest at the next turn."""
+        if self._closed or not self._listener.may_accept():
+            return
         for _ in range(_MOST_ACCEPTS):
-            if self._closed or not self._listener.may_accept():
-                return
             link = self._listening.accept()
             if isinstance(link, Link):
                 self._listener.accepted(link)
+                if self._listener.has_ended:  # by what the program's accept_filter did
+                    return
+                if self._listener.group.is_full and self.fileno() >= 0:
+                    return  # whether that stops anybody is seen when the descriptor says so
             elif isinstance(link, LinkError):
                 self._listener.cannot_accept(link)
                 return
