@@ -169,6 +169,10 @@ class ScriptedListening(Listening):
         if self.waiting:
             wake()
 
+    @property
+    def buffered(self) -> bool:
+        return bool(self.waiting)
+
     def accept(self) -> Link | Wait | LinkError:
         self._call("accept")
         assert not self.closed

@@ -282,14 +282,15 @@ class _Door(Source):
                 self._listener.accepted(link)
                 if self._listener.has_ended:  # by what the program's accept_filter did
                     return
-                if self._listener.group.is_full and self.fileno() >= 0:
-                    return  # whether that stops anybody is seen when the descriptor says so
+                if self._listener.group.is_full or self._listener.group.is_behind:
+                    break  # whether that stops anybody is seen when somebody waits
             elif isinstance(link, LinkError):
                 self._listener.cannot_accept(link)
                 return
             else:
                 return
-        self.wake()
+        if self._listening.buffered:
+            self.wake()
 
     def on_writable(self, now: float) -> None:
         """Nothing is written here."""

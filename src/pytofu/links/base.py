@@ -128,6 +128,11 @@ class Listening(ABC):
     def on_ready(self, wake: Callable[[], None]) -> None:  # noqa: B027 (most have a descriptor)
         """As `Link.on_ready`."""
 
+    @property
+    def buffered(self) -> bool:
+        """Whether a connection waits that no readiness will announce."""
+        return False
+
     @abstractmethod
     def accept(self) -> Link | Wait | LinkError:
         """The next connection that waits.

@@ -209,6 +209,11 @@ class MemoryListening(Listening):
         if self.backlog:
             wake()
 
+    @property
+    def buffered(self) -> bool:
+        """As `Listening.buffered`."""
+        return bool(self.backlog)
+
     def accept(self) -> Link | Wait | LinkError:
         """As `Listening.accept`."""
         with _lock:
