@@ -143,6 +143,7 @@ async def test_a_defect_in_a_group_ends_the_engine_and_says_what_it_was(
             await engine.started.wait()
             sound = engine.create().unwrap()
             await listening(sound, tmp_path / "s")
+            await wait_all_tasks_blocked()  # its task runs
             monkeypatch.setattr(Group, "_keep_going", fail)
             broken = engine.create().unwrap()
             with trio.CancelScope(shield=True):

@@ -262,20 +262,34 @@ async def test_who_waits_is_read_for_as_long_as_the_share_is_not_used_up(
         assert app.ampe._engine.budget.watchers == 0
 
 
+@pytest.mark.parametrize("follows", [False, True])
 async def test_whoever_waits_is_told_that_a_share_is_used_up_whoever_has_seen_it(
-    tmp_path: Path, nursery: trio.Nursery
+    follows: bool, nursery: trio.Nursery
 ) -> None:
+    """It comes when that is so already, or follows while the group's own task sees it."""
     async with open_app(Options(initial_pool_msgs=64, max_pool_msgs=64)) as app:
         link = ScriptedLink()
         await open_server(app, link)
         await bring(app, link, *range(1, 9))
         held = [await app.receive() for _ in range(8)]
-        link.arrived.append(frame(OpCode.SIGNAL, 9))
-        link.wake()
-        await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()  # nobody receives: the group serves itself
         receivers = Receivers(app, nursery)
-        await receivers.add()
+        if follows:
+            await receivers.add()
+        await bring(app, link, 9)
+        if not follows:
+            await receivers.add()
         assert receivers.received == [0]
         while held:
             app.ampe.put(Holder(held.pop()))
         assert (await app.event()).message_id == 9
+
+
+async def test_what_was_forgotten_makes_room_at_once_for_who_waits() -> None:
+    async with open_app(Options(initial_pool_msgs=64, max_pool_msgs=64)) as app:
+        link = ScriptedLink()
+        await open_server(app, link)
+        await bring(app, link, *range(1, 10))
+        held = [await app.receive() for _ in range(8)]
+        held.clear()
+        assert (await app.receive()).message_id == 9  # and no news of the share

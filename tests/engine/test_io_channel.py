@@ -80,6 +80,29 @@ async def test_connecting_that_fails_brings_the_hello_back(
     assert (link.sends, link.closed) == (0, "orderly")
 
 
+async def test_an_accepted_link_may_shake_hands_first() -> None:
+    link = ScriptedLink(hello(5))
+    link.opens.extend([Wait.READABLE, Wait.WRITABLE, Wait.READABLE])
+    async with open_app() as app:
+        app.chnls._group.accept(link)
+        while link.opens:
+            assert link.asked == []
+            await link.go_on()
+        assert (await app.event()).message_id == 5
+
+
+async def test_an_accepted_link_that_fails_to_shake_hands() -> None:
+    link = ScriptedLink()
+    link.opens.extend([Wait.READABLE, LinkError(AmpeError.COMMUNICATION_FAILED, "no handshake")])
+    async with open_app() as app:
+        app.chnls._group.accept(link)
+        await link.go_on()
+        message = await app.receive()
+        assert message.text_headers.get("~reason") == BROKE.name
+        assert message.text_headers.get("~detail") == "no handshake"
+    assert link.closed == "orderly"
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_name_is_connected_to_in_a_task(
     fails: bool, monkeypatch: pytest.MonkeyPatch

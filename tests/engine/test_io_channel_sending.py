@@ -15,6 +15,7 @@ from pytofu.links.base import PEER_CLOSED, LinkError
 from tests.engine.scripted import (
     BROKEN,
     ScriptedLink,
+    connect,
     open_end,
     open_server,
     signals,
@@ -201,3 +202,38 @@ async def test_who_waits_to_send_is_told_that_the_channel_has_closed(
         await wait_all_tasks_blocked()
         assert errors == [CLOSED, CLOSED]
         assert [e.message_id for e in await end.events_until_closed()] == [9, 1, 77]
+
+
+async def test_who_waits_to_send_goes_on_when_the_hello_is_answered(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    """Until then all that was sent is kept, and counts."""
+    link = ScriptedLink()
+    async with open_app(Options(high_water=2000)) as app:
+        end = connect(app, link, monkeypatch)
+        for number in (1, 2):
+            end.post(OpCode.SIGNAL, number, body=bytes(984))
+        await wait_all_tasks_blocked()
+        message = app.message(OpCode.SIGNAL, end.number, 3)
+        nursery.start_soon(app.chnls.send, message)
+        await wait_all_tasks_blocked()
+        assert not message.is_empty()
+        await link.bring(frame(OpCode.HELLO_RESPONSE, 77))
+        assert message.is_empty()
+        assert link.sent.endswith(signals(end, 3, 3))
+
+
+async def test_a_peer_that_was_not_read_from_and_takes_nothing_any_more_is_gone() -> None:
+    link = ScriptedLink()
+    async with open_app(SMALL) as app:
+        end = await open_server(app, link)
+        link.capacity = 0
+        for number in range(1, 8):
+            end.post(OpCode.SIGNAL, number, body=bytes(984))
+        await link.bring(frame(OpCode.SIGNAL, 8))
+        assert await app.rest() == []
+        link.refuses = BROKEN
+        await link.go_on()
+        events = await end.events_until_closed()
+        assert [event.message_id for event in events] == [8, 1, 2, 3, 4, 5, 6, 7, 77]
+        assert events[-1] == end.closed(BROKE)

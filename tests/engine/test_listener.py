@@ -244,6 +244,21 @@ async def test_closing_during_the_pause(door: ScriptedListening) -> None:
         assert app.chnls._group.deadlines.earliest == float("inf")
 
 
+async def test_a_pause_that_is_prolonged_ends_later(
+    door: ScriptedListening, autojump_clock: MockClock
+) -> None:
+    """As where one name stands for two addresses, and both have no room."""
+    async with open_app(QUICK) as app:
+        await open_listener(app)
+        await door.bring(NO_ROOM, NO_ROOM, greeting(6))
+        begun = trio.current_time()
+        await trio.sleep(0.05)
+        door.wake()
+        assert (await app.event()).message_id == 6
+        assert door.accepts == 4  # at last for nobody
+        assert trio.current_time() == pytest.approx(begun + 0.15)
+
+
 async def test_where_accepting_is_broken_it_ends_and_its_connections_live_on(
     door: ScriptedListening, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from pytofu import AmpeStatus, OpCode, Options
 from pytofu.engine import listener as module
+from pytofu.links.base import Link, LinkError, Wait
 from tests.engine.scripted import (
     HERE,
     DefectError,
@@ -94,3 +95,21 @@ async def test_a_name_that_cannot_be_listened_at(
         number = app.post(OpCode.WELCOME_REQUEST, 0, 9, headers=headers).channel_number
         (answer,) = await assert_failed(app, number, caplog)
         assert answer == from_engine(OpCode.WELCOME_RESPONSE, CLOSED, number, 9, headers=headers)
+
+
+async def test_a_defect_behind_the_end_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Ending(ScriptedListening):
+        def accept(self) -> Link | Wait | LinkError:
+            end.post(OpCode.BYE_SIGNAL, 3)
+            raise DefectError
+
+    door = Ending()
+    listens_at(monkeypatch, door)
+    async with open_app() as app:
+        end = await open_listener(app)
+        door.wake()
+        assert (await end.events_until_closed())[-1] == end.closed(CLOSED)
+        assert await app.rest() == []
+        assert "closed by a defect in pytofu" in caplog.text

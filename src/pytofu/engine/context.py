@@ -68,8 +68,11 @@ class GroupContext(ABC):
         """Peers take up more memory than they may: close who takes up most."""
 
     @abstractmethod
-    def return_later(self, channel: "Channel") -> None:
-        """Call its `go_on_returning` when the application has received what was returned."""
+    def return_later(self, go_on: Callable[[], bool]) -> None:
+        """Call it whenever the application may have received what a channel gave back last.
+
+        Until it answers that the channel is through with it.
+        """
 
     @abstractmethod
     def ran_short(self, channel: "Channel") -> None:
@@ -123,10 +126,6 @@ class Channel(Timed):
 
     def receiver_waits(self) -> None:
         """The application waits to receive, and the channel has used its share of the budget."""
-
-    @abstractmethod
-    def go_on_returning(self) -> bool:
-        """Give back more of what was not sent; whether the channel is through with it."""
 
     @abstractmethod
     def close(self) -> None:

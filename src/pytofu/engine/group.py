@@ -75,7 +75,7 @@ class Group(GroupContext):
         self._nursery: trio.Nursery | None = None
         self._starting: list[Callable[[], Awaitable[None]]] = []  # until the nursery is there
         self._with_work: list[Channel] = []
-        self._returning: list[Channel] = []  # closed, with messages to give back
+        self._returning: list[Callable[[], bool]] = []  # of closed channels: give back more
         self._taken = 0  # from the mailbox, since the sockets were looked at
         self._receiver_leads = False
         self._sleeper: trio.lowlevel.Task | None = None  # the group's task, until it is to lead
@@ -210,12 +210,12 @@ class Group(GroupContext):
         """See `GroupContext`: it may be channels of other groups of the engine."""
         evict(list(self._numbers.open.values()), self.budget, self.queues)
 
-    def return_later(self, channel: Channel) -> None:
+    def return_later(self, go_on: Callable[[], bool]) -> None:
         """See `GroupContext`."""
-        self._returning.append(channel)
+        self._returning.append(go_on)
 
     def _go_on_returning(self) -> None:
-        self._returning = [channel for channel in self._returning if not channel.go_on_returning()]
+        self._returning = [go_on for go_on in self._returning if not go_on()]
 
     def deliver(self, inbox: Inbox, messages: list[Message]) -> None:
         """See `GroupContext`."""
@@ -257,13 +257,15 @@ class Group(GroupContext):
         return message
 
     def look(self) -> None:
-        """Do what there is to do, and see what has arrived, without waiting for anything."""
+        """Do what there is to do, and see what has arrived, without waiting for anything.
+
+        Not when the group is closing.
+        """
         self._taken = 0
         self.work()
         if self._returning:
             self._go_on_returning()
-        if not self.closing:
-            self.readiness.serve()
+        self.readiness.serve()
 
     async def receive(
         self,

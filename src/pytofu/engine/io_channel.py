@@ -427,11 +427,11 @@ class IoChannel(OpeningChannel):
         if self._senders is not None:
             self._senders.unpark_all()
         self._returning = Returning(self.conversation.last_messages())
-        if not self.go_on_returning():
-            self.group.return_later(self)
+        if not self._go_on_returning():
+            self.group.return_later(self._go_on_returning)
 
-    def go_on_returning(self) -> bool:
-        """See `Channel`."""
+    def _go_on_returning(self) -> bool:
+        """Give back more of what was not sent; whether the channel is through with it."""
         rest = self._returning
         assert rest is not None
         if not self.group.closing:

@@ -196,10 +196,6 @@ class Listener(Channel):
 
     # ------------------------------------------------------------------ the end
 
-    def go_on_returning(self) -> bool:
-        """There never is anything."""
-        return True
-
     def on_defect(self) -> None:
         """See `Channel`."""
         log.exception("listener %d: closed by a defect in pytofu", self.number)

@@ -99,7 +99,7 @@ class OpeningChannel(Channel, Source):
             case Wait() as wait:
                 reading = wait is Wait.READABLE
                 self.group.readiness.watch(self, read=reading, write=not reading)
-            case LinkError() as error:
+            case error:
                 self._not_connected(error)
 
     def _not_connected(self, error: LinkError) -> None:
