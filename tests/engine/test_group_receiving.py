@@ -293,3 +293,25 @@ async def test_what_was_forgotten_makes_room_at_once_for_who_waits() -> None:
         held = [await app.receive() for _ in range(8)]
         held.clear()
         assert (await app.receive()).message_id == 9  # and no news of the share
+
+
+async def test_who_leads_is_told_of_a_share_that_the_clock_has_seen_used_up(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """It looks what has arrived before it lets time be up."""
+    options = Options(initial_pool_msgs=64, max_pool_msgs=64, bye_timeout=7)
+    async with open_app(options) as app:
+        link = ScriptedLink()
+        end = await open_server(app, link)
+        await bring(app, link, *range(1, 9))
+        held = [await app.receive() for _ in range(8)]
+        end.post(OpCode.BYE_REQUEST, 5)
+        receivers = Receivers(app, nursery)
+        await receivers.add()
+        await link.go_on()  # with which the group passes the lead on
+        link.arrived.append(frame(OpCode.SIGNAL, 9))  # and nothing has said so yet
+        await trio.sleep(8)
+        assert receivers.received == [0]
+        while held:
+            app.ampe.put(Holder(held.pop()))
+        assert (await app.event()).message_id == 9
