@@ -490,11 +490,23 @@ class RawPeer:
             if isinstance(address, MemoryClientAddress):
                 return cls(await memory_sockets.connect(address))
             tcp = isinstance(address, TCPClientAddress)
-            sock = trio.socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
+            sock = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
             if receive_buffer is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            await connect_socket(sock, address)
-        return cls(sock)
+            # In one step: an engine that resets the connection at once must find it made, or the
+            # reset would be an error of connecting, and nothing would be left to receive.
+            sock.settimeout(PATIENCE)
+            try:
+                if isinstance(address, TCPClientAddress):
+                    sock.connect((address.host, address.port))
+                else:
+                    sock.connect(address.path)
+            except BaseException:
+                sock.close()
+                raise
+            peer = cls(trio.socket.from_stdlib_socket(sock))
+            await trio.lowlevel.checkpoint()
+        return peer
 
     async def send(self, data: bytes) -> None:
         """Write all of it, waiting where the socket is full."""

@@ -10,6 +10,7 @@ import pytest
 import pytofu
 from docs import diagrams
 from pytofu import EXCEPTIONS, AmpeStatus, Options
+from pytofu.engine.queues import SendQueues
 from pytofu.protocol.ending import ENDINGS
 from tests.docs.pages import DOCS, PAGES, ROOT
 
@@ -133,6 +134,24 @@ def test_the_page_of_limits_says_how_each_ends_a_channel() -> None:
             ends[ending.detail].add(f"`{ending.reason.name}`")
     said = {name: set(re.findall(r"`[A-Z_]{6,}`", rows[name])) for name in ends}
     assert said == ends
+
+
+def test_the_page_of_limits_says_which_are_counted() -> None:
+    counted = {ending.detail for ending in ENDINGS.values() if ending.by_limit}
+    for file in (ROOT / "src" / "pytofu" / "engine").glob("*.py"):
+        counted.update(re.findall(r'limits\.reached\("(\w+)"\)', file.read_text(encoding="utf-8")))
+    queues = SendQueues(max_channel=1, max_total=1)
+    for change in (0, 2):  # below the limit of all channels together, then above it
+        queues.note(change)
+        counted.add(queues.reached)
+    last_cell = r"^\|(?: `(\w+)`)? \|.*\| (yes|no) \|$"
+    said: dict[str, set[str]] = {}
+    name = ""
+    for named, answer in re.findall(last_cell, _TEXTS[DOCS / "limits.md"], re.MULTILINE):
+        name = named or name
+        said.setdefault(name, set()).add(answer)
+    options = attrs.fields_dict(Options)
+    assert said == {option: {"yes" if option in counted else "no"} for option in options}
 
 
 def test_the_life_of_a_message_is_told_as_it_is_drawn() -> None:

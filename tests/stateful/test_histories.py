@@ -20,26 +20,33 @@ QUICK: Final = settings(
 """The same histories in every run, so that a change that is not to blame does not fail."""
 
 
-def live_and_leave_nothing(history: History) -> None:
+REACTORS: Final = pytest.mark.parametrize("reactor", ["", "tasks"])
+"""The system's, and the portable one: what PYTOFU_REACTOR says."""
+
+
+def live_and_leave_nothing(history: History, reactor: str) -> None:
     """Live through it in an event loop of its own."""
     files = open_files()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTOFU_REACTOR", reactor)
         directory = Path(name)
         trio.run(live, history, directory)
         assert [path for path in directory.rglob("*") if path.is_socket()] == []
     assert open_files() == files
 
 
+@REACTORS
 @pytest.mark.timeout(120)
-@given(histories)
+@given(history=histories)
 @QUICK
-def test_any_history(history: History) -> None:
-    live_and_leave_nothing(history)
+def test_any_history(history: History, reactor: str) -> None:
+    live_and_leave_nothing(history, reactor)
 
 
+@REACTORS
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-@given(histories)
+@given(history=histories)
 @settings(QUICK, max_examples=10_000, derandomize=False)
-def test_any_of_many_histories(history: History) -> None:
-    live_and_leave_nothing(history)
+def test_any_of_many_histories(history: History, reactor: str) -> None:
+    live_and_leave_nothing(history, reactor)

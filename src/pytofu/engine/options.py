@@ -86,8 +86,8 @@ class Options:
     # ------------------------------------------------------------------ who connects
 
     max_channels: int = attrs.field(default=10_000, validator=ge(1))
-    """Channels of the engine above which nothing more is accepted until one has closed and its
-    last event has been received."""
+    """Channels of the engine above which nothing more is accepted until one has closed; nor is it
+    while twice as many have something that waits to be received."""
     max_channels_per_host: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Accepted TCP channels from one IP address; further connections from there are reset."""
     accept_filter: Callable[[Peer], bool] | None = None

@@ -1,0 +1,11 @@
+"""Every flow is the same on both reactors."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True, params=["poller", "tasks"])
+def reactor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The system's reactor and the portable one in turn, for programs that a test starts too."""
+    reactor: str = request.param
+    monkeypatch.setenv("PYTOFU_REACTOR", "" if reactor == "poller" else reactor)
+    return reactor
