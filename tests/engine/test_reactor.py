@@ -6,15 +6,18 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
+from pytofu import Holder, OpCode
 from pytofu.engine import reactor as module
 from pytofu.engine.reactor import EpollReactor, KqueueReactor, PollingReactor, best
 from pytofu.engine.readiness import Source
+from tests.engine.ends import Kind, open_ends
 from tests.engine.fake_kqueue import use_kqueue
 from tests.support import PATIENCE
 
@@ -394,3 +397,23 @@ def test_tasks_can_be_chosen_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert best() is None
     monkeypatch.setenv("PYTOFU_REACTOR", "")
     assert best() is EpollReactor
+
+
+@pytest.mark.parametrize("kind", ["tcp", "uds", "mem"])
+async def test_an_engine_over_kqueue_echoes(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_kqueue(monkeypatch)
+    async with open_ends(kind, tmp_path) as (client, server):
+        assert isinstance(server.app.chnls._group.readiness, KqueueReactor)
+        large = bytes(65_000)
+        for _ in range(64):
+            client.post(OpCode.REQUEST, 1, body=large)
+        for _ in range(64):
+            request = await server.app.receive()
+            request.opcode = OpCode.RESPONSE
+            server.app.chnls.post(Holder(request))
+            assert (await client.app.event()).body == large
+        client.post(OpCode.BYE_SIGNAL, 9)
+        await client.events_until_closed()
+        await server.events_until_closed()
