@@ -1,4 +1,4 @@
-"""Every test of the engine leaves nothing behind, and has the system's reactor unless it says so."""
+"""Every test of the engine leaves nothing behind, and runs on the reactor that it says."""
 
 import pytest
 

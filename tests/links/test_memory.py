@@ -243,10 +243,13 @@ def test_a_listener_is_woken_by_connections() -> None:
         wakes = Wakes(listener)
         assert listener.fileno() == -1
         assert wakes.pop() == 0
+        assert not listener.buffered
         stack.enter_context(connected(THERE))
         assert wakes.pop() == 1
         assert Wakes(listener).pop() == 1
+        assert listener.buffered
         stack.enter_context(accepted(listener))
+        assert not listener.buffered
         assert listener.accept() is Wait.READABLE
 
 
