@@ -20,7 +20,7 @@ from pytofu.engine.io_channel import IoChannel
 from pytofu.engine.listener import Listener
 from pytofu.links.base import Link, LinkError, Peer, Wait
 from pytofu.values.status import AmpeError
-from tests.support import App, closed, hello, open_app
+from tests.support import App, closed, hello, open_app, pool_empty
 
 
 class PlayedLink(Link):
@@ -207,6 +207,25 @@ async def test_what_is_posted_while_the_group_is_destroyed() -> None:
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(ShutdownException):
             app.post(OpCode.SIGNAL, number)
+
+
+async def test_a_receiver_that_leads_hears_of_a_channel_that_ran_short() -> None:
+    """Another task may have served the channel meanwhile."""
+    async with open_app(Options(close_timeout=0)) as app, trio.open_nursery() as nursery:
+        link = PlayedLink(receive=[hello(5)])
+        await accepted(app, link)
+        await wake(link)
+        number = (await app.event()).channel
+        channel = app.ampe._engine.numbers.open[number]
+        assert isinstance(channel, IoChannel)
+
+        async def receive() -> None:
+            assert await app.event() == pool_empty(number)
+
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        channel._short = True
+        app.chnls._group.ran_short(channel)
 
 
 async def test_a_listener_gives_nothing_back() -> None:

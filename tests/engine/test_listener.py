@@ -10,6 +10,7 @@ import trio.testing
 from pytofu import AmpeStatus, MemoryServerAddress, OpCode
 from pytofu.engine import listener as module
 from pytofu.links.base import Link, LinkError, Listening, Wait
+from pytofu.protocol.ending import Cause
 from pytofu.values.status import AmpeError
 from tests.support import App, address_headers, closed, from_engine, open_app
 
@@ -98,8 +99,16 @@ async def test_a_defect_ends_the_listener(
         assert await app.event() == closed(number, 5, AmpeStatus.PROCESSING_FAILED)
         assert "closed by a defect in pytofu" in caplog.text
         await wake(played)  # as it may happen in the very moment
-        listening = app.chnls._group
-        assert not listening.channels
+        assert not app.chnls._group.channels
+
+
+async def test_a_listener_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_app() as app:
+        _, number = await listen(app, monkeypatch)
+        channel = app.ampe._engine.numbers.open[number]
+        channel.end(Cause.ABORTED)
+        channel.end(Cause.DEFECT)
+        assert await app.rest() == [closed(number, 5, AmpeStatus.CHANNEL_CLOSED)]
 
 
 @pytest.mark.parametrize("found", [True, False])

@@ -258,8 +258,7 @@ class Group(GroupContext):
         self.work()
         if self._returning:
             self._go_on_returning()
-        if not self.closing:
-            self.readiness.serve()
+        self.readiness.serve()
 
     async def receive(
         self,

@@ -387,10 +387,9 @@ class IoChannel(OpeningChannel):
                 conversation.pause()
             else:
                 conversation.resume(trio.current_time())
-            if self._open:
-                self._watch()
-                if self._link is not None and self._link.buffered:
-                    self._wake()
+            self._watch()
+            if self._link is not None and self._link.buffered:
+                self._wake()
         self.group.deadlines.expect(self)
 
     def _give_back(self, messages: list[Message]) -> None:
