@@ -153,3 +153,19 @@ async def test_a_message_larger_than_the_share_is_received_all_the_same(
             assert await keeper.keep() == numbered_events(number, i, i + 1, LARGE)
             keeper.put(1)
         assert pair.app.ampe.statistics().bytes_held == 0
+
+
+async def test_what_the_receiver_has_dropped_makes_room_before_it_waits(
+    address: ServerAddress,
+) -> None:
+    """Nobody is told of a share used up by messages that are gone."""
+    options = Options(initial_pool_msgs=POOL, max_pool_msgs=POOL, channel_share=1 / POOL)
+    async with open_raw_pair("server", address, options=options) as pair:
+        await pair.peer.send(flood_of(0, 5))
+        await trio.testing.wait_all_tasks_blocked()
+        seen = []
+        for _ in range(5):
+            message = await pair.app.chnls.wait_receive()
+            seen.append(Event.of(message))
+            del message  # neither posted nor put back
+        assert seen == numbered_events(pair.end.number, 0, 5)

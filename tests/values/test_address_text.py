@@ -111,7 +111,9 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
     assert client_address(address_text(address)) == address
 
 
-@pytest.mark.parametrize("text", ["tcp://[::1]:80", "tcp://example.org:80", "uds:///run/s"])
+@pytest.mark.parametrize(
+    "text", ["tcp://[::1]:80", "tcp://example.org:80", "uds:///run/s", "mem://jobs"]
+)
 def test_an_address_is_written_as_it_is_read(text: str) -> None:
     assert address_text(client_address(text)) == text
     assert address_text(server_address(text)) == text
