@@ -164,7 +164,7 @@ async def test_a_forked_child_is_refused_everything(capfd: pytest.CaptureFixture
         forked.lose()  # what happens to all of them in a forked child
         app.chnls._owner = app.ampe._owner = forked
         try:
-            functions = calls(app, Holder())
+            functions = calls(app, Holder(Message()))
             functions["update_receiver"] = lambda: app.chnls.update_receiver(Holder())
             raised = what_they_raise(functions)
         finally:

@@ -95,13 +95,14 @@ class Ampe:
         Works after shutdown too. Raises `MessageReleasedError` for a message that somebody else
         has posted or put back: it had two owners. Raises TypeError for what is no holder.
         """
-        if get_ident() != self._owner.thread:
-            raise self._owner.stranger("put")
         try:
-            message = holder.take()
+            message = holder._value
         except AttributeError:
             raise not_a_holder("put", holder) from None
         if message is not None:
+            if get_ident() != self._owner.thread:
+                raise self._owner.stranger("put")
+            holder._value = None
             self._engine.budget.put(message)
 
     @public_api
