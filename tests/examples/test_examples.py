@@ -20,6 +20,26 @@ pytestmark = pytest.mark.timeout(TIMEOUT + 5)
 
 # Lines of what each example prints, in order; other lines may stand in between.
 SHOWN: Final = {
+    "calls.py": [
+        "items: ['tofu']",
+        "left: 1",
+        "refused: FAILED_PRECONDITION 1 left",
+        "refused: NOT_FOUND 'natto'",
+        "the server: nobody waits any more",
+    ],
+    "jobs.py": [
+        "a worker has died; its job goes to another",
+        "squares: [0, 1, 4, 9, 16, 25, 36, 49]",
+    ],
+    "publish.py": ["quick has heard all", "some: True - and none uncounted: 100"],
+    "restarts.py": [
+        "connected",
+        "b'hello, one'",
+        "in doubt: it was carried out, or it was not",
+        "connected",
+        "b'hello, two'",
+    ],
+    "files.py": ["from byte 0", "from byte 458752", "the same: True"],
     "create_and_destroy.py": [
         "inside the block: 1 group",
         "outside: SHUTDOWN_STARTED",
@@ -153,6 +173,20 @@ def test_no_example_is_forgotten() -> None:
     programs = {path.name for path in EXAMPLES.glob("*.py")} - {"common.py"}
     packages = {path.parent.name for path in EXAMPLES.glob("*/__main__.py")}
     assert SHOWN.keys() == programs | packages
+
+
+MOST_LINES: Final = {
+    "calls.py": 60,
+    "jobs.py": 60,
+    "publish.py": 35,
+    "restarts.py": 45,
+    "files.py": 50,
+}
+
+
+@pytest.mark.parametrize(("example", "most"), MOST_LINES.items())
+def test_what_is_often_needed_is_short(example: str, most: int) -> None:
+    assert len((EXAMPLES / example).read_text(encoding="utf-8").splitlines()) <= most
 
 
 @pytest.mark.parametrize("example", SHOWN)
