@@ -3,6 +3,7 @@
 import os
 import sys
 from functools import partial
+from itertools import count
 
 import trio
 
@@ -11,23 +12,26 @@ from pytofu import Incoming, Peer, connect, serve
 JOBS = 8
 
 
-async def work(address: str, *, dies: bool) -> None:
-    """A worker: it connects, and is called."""
+async def work(address: str) -> None:
+    jobs = count(1)
 
     async def carry_out(queue: Peer, job: Incoming) -> bytes:
-        await trio.sleep(0.01)
-        if dies:
-            os._exit(1)  # as if it had crashed
+        if next(jobs) == 3:
+            os._exit(1)  # a crash
         return str(int(job.body) ** 2).encode()
 
     async with connect(address, carry_out) as queue:
         await queue.closed.wait()
 
 
+async def keep_working(address: str) -> None:
+    while True:
+        await trio.run_process([sys.executable, __file__, address], check=False)
+
+
 async def main() -> None:
     jobs, todo = trio.open_memory_channel[int](JOBS)
-    results: dict[int, int] = {}
-    done = trio.Event()
+    results, done = dict[int, int](), trio.Event()
 
     async def employ(worker: Peer) -> None:
         async for job in todo:
@@ -43,17 +47,13 @@ async def main() -> None:
     for job in range(JOBS):
         jobs.send_nowait(job)
     async with trio.open_nursery() as nursery:
-        serving = partial(serve, on_peer=employ)
-        (address,) = await nursery.start(serving, None, "tcp://127.0.0.1:0")
-        for kind in ("dies", "lives", "lives"):
-            command = [sys.executable, __file__, address, kind]
-            nursery.start_soon(partial(trio.run_process, command, check=False))
+        serving = partial(serve, None, on_peer=employ)
+        (address,) = await nursery.start(serving, "tcp://127.0.0.1:0")
+        for _ in range(2):
+            nursery.start_soon(keep_working, address)
         await done.wait()
         nursery.cancel_scope.cancel()
     print("squares:", [results[job] for job in range(JOBS)])
 
 
-if len(sys.argv) > 1:
-    trio.run(partial(work, sys.argv[1], dies=sys.argv[2] == "dies"))
-else:
-    trio.run(main)
+trio.run(work if sys.argv[1:] else main, *sys.argv[1:])
