@@ -56,4 +56,4 @@ async def main() -> None:
     print("squares:", [results[job] for job in range(JOBS)])
 
 
-trio.run(work if sys.argv[1:] else main, *sys.argv[1:])
+trio.run(partial(work, sys.argv[1]) if sys.argv[1:] else main)
