@@ -27,7 +27,8 @@ for module, names in {
     for name in names.split():
         if hasattr(module, name):
             delattr(module, name)
-kept = {name: getattr(select, name) for name in ("epoll", "kqueue", "poll") if hasattr(select, name)}
+pollers = [name for name in ("epoll", "kqueue", "poll") if hasattr(select, name)]
+kept = {name: getattr(select, name) for name in pollers}
 for name in kept:
     delattr(select, name)
 """
