@@ -46,7 +46,10 @@ class Poster:
         """
         if message is None:
             return _NULL_MESSAGE
-        header = message._header
+        try:
+            header = message._header
+        except AttributeError:
+            raise TypeError(f"the holder holds no message but {message!r:.80}") from None
         opcode = header.proto_byte & OPCODE_BITS
         if opcode == _WELCOME_RESPONSE:
             return message.refuse(AmpeError.INVALID_OP_CODE)

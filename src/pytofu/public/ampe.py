@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from threading import get_ident
 from types import TracebackType
 from typing import Literal, overload
 
@@ -14,6 +15,7 @@ from pytofu.engine.options import Options
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.public.boundary import public_api
 from pytofu.public.channel_group import ChannelGroup
+from pytofu.public.owner import Owner, not_a_holder
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.errors import AmpeException
 from pytofu.values.holder import Holder
@@ -55,13 +57,15 @@ class Ampe:
     """The engine: it owns the message pool, the channel groups and their channels.
 
     Made by `open_ampe`. Several in a process are fine. To be used from the Trio thread that
-    opened it; from other threads through `trio.from_thread.run_sync`.
+    opened it; from other threads through `trio.from_thread.run_sync`. Every call from elsewhere,
+    and in a forked child, raises RuntimeError and changes nothing.
     """
 
-    __slots__ = ("_engine",)
+    __slots__ = ("_engine", "_owner")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, owner: Owner) -> None:
         self._engine = engine
+        self._owner = owner
 
     @overload
     def get(
@@ -77,6 +81,8 @@ class Ampe:
         the engine shuts down.
         """
         # What `public_api` does, written out: this is the hot path.
+        if get_ident() != self._owner.thread:
+            raise self._owner.stranger("get")
         engine = self._engine
         if engine.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
@@ -87,9 +93,14 @@ class Ampe:
         """Put a message back to the pool and empty the holder; an empty holder is left alone.
 
         Works after shutdown too. Raises `MessageReleasedError` for a message that somebody else
-        has posted or put back: it had two owners.
+        has posted or put back: it had two owners. Raises TypeError for what is no holder.
         """
-        message = holder.take()
+        if get_ident() != self._owner.thread:
+            raise self._owner.stranger("put")
+        try:
+            message = holder.take()
+        except AttributeError:
+            raise not_a_holder("put", holder) from None
         if message is not None:
             self._engine.budget.put(message)
 
@@ -100,9 +111,10 @@ class Ampe:
 
         Raises `ShutdownException` once the engine shuts down.
         """
+        self._owner.check("create")
         match self._engine.create():
             case Ok(group):
-                return Ok(ChannelGroup(group))
+                return Ok(ChannelGroup(group, self._owner))
             case Err() as err:
                 return err
 
@@ -114,6 +126,7 @@ class Ampe:
         `ShutdownException`. Takes at most `Options.close_timeout`. A checkpoint; cancelling it
         closes the rest at once, with resets. A second call waits for the first.
         """
+        self._owner.check("destroy")
         group = chnls._group
         group.close(abort=False)
         try:
@@ -141,6 +154,7 @@ class Ampe:
 
     def statistics(self) -> AmpeStatistics:
         """The engine's counters at this moment."""
+        self._owner.check("statistics")
         engine = self._engine
         traffic = attrs.evolve(engine.past_traffic)
         for group in engine.groups:
@@ -174,21 +188,31 @@ class open_ampe:  # reads as the function that it is for its users
     `Options.close_timeout`. Leaving it by an exception or by cancellation closes everything at
     once. Either way no task, socket or socket file of the engine is left. The exception leaves
     the block as itself; only if the engine failed too, which would be a defect in pytofu, are
-    both in one group. Entering is a checkpoint, leaving too.
+    both in one group. Entering is a checkpoint, leaving too. It is entered once; entering raises
+    RuntimeError the second time, and outside Trio.
     """
 
     def __init__(self, options: Options | None = None) -> None:
-        self._engine = Engine(options or Options())
-        self._manager = trio.open_nursery()
+        self._options = options or Options()
+        self._entered = False
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Ampe:
+        if self._entered:
+            raise RuntimeError(
+                "this engine was entered before: each `async with open_ampe()` makes one, which"
+                " ends with the block"
+            )
+        owner = Owner()
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._entered = True
+        self._engine = Engine(self._options)
+        self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         self._nursery.start_soon(self._engine.run)
         with trio.CancelScope(shield=True):
             await self._engine.started.wait()
-        return Ampe(self._engine)
+        return Ampe(self._engine, owner)
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
