@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import ClassVar, Final
 
+import pytofu_search
 from docutils import nodes
 from pytofu_signatures import link_places, signature_for_users
 from pytofu_tables import Translator, name_columns
@@ -199,6 +200,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         app.add_directive(directive.__name__.lower(), directive)
     app.set_translator("html", Translator)
     app.connect("doctree-resolved", name_columns)
+    app.connect("build-finished", pytofu_search.check)
     app.connect("autodoc-process-signature", signature_for_users)
     app.connect("autodoc-process-docstring", keep_from_napoleon, priority=100)
     app.connect("autodoc-process-docstring", give_back, priority=900)

@@ -158,9 +158,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(pytofu.__file__).parent.parent)}
 
 
-def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(example: str, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(example, *arguments),
+        input=typed,
         capture_output=True,
         check=False,
         env=environment(),
@@ -199,8 +200,8 @@ def test_example_runs_and_shows_what_it_is_for(example: str) -> None:
 
 
 def test_demo_fails_when_the_file_does_not_arrive_as_announced() -> None:
-    """A file of /proc has a size of 0 and contents all the same."""
-    done = run("demo.py", "/proc/self/status")
+    """A pipe has a size of 0 and contents all the same."""
+    done = run("demo.py", "/dev/stdin", typed="more than nothing")
     assert done.returncode == 1
     assert "of 0 bytes of the file" in done.stderr
 
