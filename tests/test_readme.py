@@ -38,7 +38,7 @@ def test_the_first_example_prints_what_is_said(capsys: pytest.CaptureFixture[str
 async def test_a_server_of_messages_serves_calls() -> None:
     _, example = examples()
     port = free_port()
-    program = example.replace("7099", port)
+    program = example.replace("7099", port) + "import trio\ntrio.run(serve_messages)\n"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.run_process, [sys.executable, "-c", program])
         with trio.fail_after(10):
