@@ -205,6 +205,7 @@ class ChannelGroup:
         0 when nothing waits, and for a number that is no open channel of this group. Compare
         `Options.high_water`, from which `send` waits.
         """
+        self._owner.check("queued_bytes")
         return self._group.poster.queued_bytes(channel_number)
 
     def statistics(self) -> ChannelGroupStatistics:
