@@ -329,40 +329,20 @@ class Group(GroupContext):
             else:
                 await mailbox.wait_for_bell()
 
-    def update_receiver(
-        self, message: Message | None, token: trio.lowlevel.TrioToken | None = None
-    ) -> Result[None, AmpeError]:
-        """Put the application's own message, or a signal, into the mailbox (PROTOCOL 4).
-
-        Another thread gives the token of the group's Trio run.
-        """
+    def update_receiver(self, message: Message | None) -> Result[None, AmpeError]:
+        """Put the application's own message, or a signal, into the mailbox (PROTOCOL 4)."""
         if self.closing:
             return _SHUTDOWN
         if message is None:
             update = engine_signal(0, AmpeStatus.RECEIVER_UPDATE)
             update._account = UNCOUNTED
         else:
-            update = message.clone()
+            update = message.hand_over()
             update.mark_from_application(AmpeStatus.RECEIVER_UPDATE)
-            message._move_charge(update)
-        try:
-            if token is None:
-                self._update(update)
-            else:
-                token.run_sync_soon(self._update, update)
-        except trio.RunFinishedError:  # the engine has ended meanwhile
-            if message is not None:
-                update._move_charge(message)
-            return _SHUTDOWN
-        if message is not None:
-            message.release()
-        return OK
-
-    def _update(self, update: Message) -> None:
-        if self.mailbox.send(update) is not OK:
-            update.release()
-        elif self._receiver_leads:
+        self.mailbox.send(update)
+        if self._receiver_leads:
             self.readiness.ring()
+        return OK
 
     # ------------------------------------------------------------------ closing
 

@@ -46,10 +46,7 @@ class Poster:
         """
         if message is None:
             return _NULL_MESSAGE
-        try:
-            header = message._header
-        except AttributeError:
-            raise TypeError(f"the holder holds no message but {message!r:.80}") from None
+        header = message._header
         opcode = header.proto_byte & OPCODE_BITS
         if opcode == _WELCOME_RESPONSE:
             return message.refuse(AmpeError.INVALID_OP_CODE)

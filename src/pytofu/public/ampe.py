@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from threading import get_ident
 from types import TracebackType
 from typing import Literal, overload
 
@@ -15,7 +14,6 @@ from pytofu.engine.options import Options
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.public.boundary import public_api
 from pytofu.public.channel_group import ChannelGroup
-from pytofu.public.owner import Owner, not_a_holder
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.errors import AmpeException
 from pytofu.values.holder import Holder
@@ -57,15 +55,13 @@ class Ampe:
     """The engine: it owns the message pool, the channel groups and their channels.
 
     Made by `open_ampe`. Several in a process are fine. To be used from the Trio thread that
-    opened it; from other threads through `trio.from_thread.run_sync`. Every call from elsewhere,
-    and in a forked child, raises RuntimeError and changes nothing.
+    opened it; from other threads through `trio.from_thread.run_sync`.
     """
 
-    __slots__ = ("_engine", "_owner")
+    __slots__ = ("_engine",)
 
-    def __init__(self, engine: Engine, owner: Owner) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._owner = owner
 
     @overload
     def get(
@@ -81,8 +77,6 @@ class Ampe:
         the engine shuts down.
         """
         # What `public_api` does, written out: this is the hot path.
-        if get_ident() != self._owner.thread:
-            raise self._owner.stranger("get")
         engine = self._engine
         if engine.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
@@ -93,16 +87,10 @@ class Ampe:
         """Put a message back to the pool and empty the holder; an empty holder is left alone.
 
         Works after shutdown too. Raises `MessageReleasedError` for a message that somebody else
-        has posted or put back: it had two owners. Raises TypeError for what is no holder.
+        has posted or put back: it had two owners.
         """
-        try:
-            message = holder._value
-        except AttributeError:
-            raise not_a_holder("put", holder) from None
+        message = holder.take()
         if message is not None:
-            if get_ident() != self._owner.thread:
-                raise self._owner.stranger("put")
-            holder._value = None
             self._engine.budget.put(message)
 
     @public_api
@@ -112,10 +100,9 @@ class Ampe:
 
         Raises `ShutdownException` once the engine shuts down.
         """
-        self._owner.check("create")
         match self._engine.create():
             case Ok(group):
-                return Ok(ChannelGroup(group, self._owner))
+                return Ok(ChannelGroup(group))
             case Err() as err:
                 return err
 
@@ -127,7 +114,6 @@ class Ampe:
         `ShutdownException`. Takes at most `Options.close_timeout`. A checkpoint; cancelling it
         closes the rest at once, with resets. A second call waits for the first.
         """
-        self._owner.check("destroy")
         group = chnls._group
         group.close(abort=False)
         try:
@@ -155,7 +141,6 @@ class Ampe:
 
     def statistics(self) -> AmpeStatistics:
         """The engine's counters at this moment."""
-        self._owner.check("statistics")
         engine = self._engine
         traffic = attrs.evolve(engine.past_traffic)
         for group in engine.groups:
@@ -189,31 +174,21 @@ class open_ampe:  # reads as the function that it is for its users
     `Options.close_timeout`. Leaving it by an exception or by cancellation closes everything at
     once. Either way no task, socket or socket file of the engine is left. The exception leaves
     the block as itself; only if the engine failed too, which would be a defect in pytofu, are
-    both in one group. Entering is a checkpoint, leaving too. It is entered once; entering raises
-    RuntimeError the second time, and outside Trio.
+    both in one group. Entering is a checkpoint, leaving too.
     """
 
     def __init__(self, options: Options | None = None) -> None:
-        self._options = options or Options()
-        self._entered = False
+        self._engine = Engine(options or Options())
+        self._manager = trio.open_nursery()
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Ampe:
-        if self._entered:
-            raise RuntimeError(
-                "this engine was entered before: each `async with open_ampe()` makes one, which"
-                " ends with the block"
-            )
-        owner = Owner()
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._entered = True
-        self._engine = Engine(self._options)
-        self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         self._nursery.start_soon(self._engine.run)
         with trio.CancelScope(shield=True):
             await self._engine.started.wait()
-        return Ampe(self._engine, owner)
+        return Ampe(self._engine)
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(

@@ -6,7 +6,6 @@ Source: pattern guide, sections 8 (ownership transfer) and 9 (deferred cleanup).
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from types import TracebackType
 from typing import Any, Concatenate, Protocol, cast
 
 from pytofu.public.interfaces import MessageSource
@@ -20,9 +19,7 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
 
     The holder is empty from the start if the pool is and the strategy is POOL_ONLY. Posting it
     inside the block gives the message away: there is then nothing to go back. Entering raises
-    what `ampe.get` raises, leaving what `ampe.put` raises; an exception that leaves the block goes
-    on as it is, with that as its note. Zig's `get` with `defer put`. Source: pattern guide,
-    section 8.
+    what `ampe.get` raises. Zig's `get` with `defer put`. Source: pattern guide, section 8.
     """
 
     # Entered once a message, and a class costs less than half of a @contextmanager generator.
@@ -39,20 +36,9 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
         self._value = self._ampe.get(self._strategy)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._value is None:
-            return
-        try:
+    def __exit__(self, *exc_info: object) -> None:
+        if self._value is not None:
             self._ampe.put(self)
-        except Exception as error:
-            if exc is None:
-                raise
-            exc.add_note(f"Then the borrowed message could not be put back: {error}")
 
 
 class HasAmpe(Protocol):

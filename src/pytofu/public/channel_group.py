@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import AsyncIterator
-from threading import get_ident
 from typing import TYPE_CHECKING, Final, Self, overload
 
 import attrs
@@ -11,8 +10,6 @@ import trio
 from pytofu.engine.mailbox import MailBoxStatus
 from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.public.boundary import public_api
-from pytofu.public.owner import Owner, check_holder, not_a_holder
-from pytofu.public.refusals import why
 from pytofu.values.errors import AmpeException, ShutdownException
 from pytofu.values.header import BinaryHeader
 from pytofu.values.holder import Holder
@@ -48,15 +45,13 @@ class ChannelGroup:
     """Channels, and one mailbox for everything that arrives on any of them.
 
     Made by `Ampe.open_channel_group` or `Ampe.create`. To be used from the Trio thread of its
-    engine; other threads call `update_receiver`, or go through `trio.from_thread.run_sync`.
-    Everything else raises RuntimeError there, and in a forked child, and changes nothing.
+    engine; from other threads through `trio.from_thread.run_sync`.
     """
 
-    __slots__ = ("_group", "_next_checkpoint", "_owner", "_post", "_turns", "_where_to_wait")
+    __slots__ = ("_group", "_next_checkpoint", "_post", "_turns", "_where_to_wait")
 
-    def __init__(self, group: "Group", owner: Owner) -> None:
+    def __init__(self, group: "Group") -> None:
         self._group = group
-        self._owner = owner
         self._post = group.poster.post
         self._where_to_wait = group.poster.where_to_wait
         self._turns = group.mailbox.turns
@@ -76,20 +71,14 @@ class ChannelGroup:
         INVALID_HEADERS_LEN, WRONG_ADDRESS, INVALID_BODY_LEN, CHANNEL_CLOSED,
         INVALID_MESSAGE_CHANNEL_GROUP, NOT_ALLOWED, ALLOCATION_FAILED (too much is queued, or all
         channel numbers are in use) or SHUTDOWN_STARTED. The message then stays in the holder, the
-        error in its status. Raises TypeError for what is no holder, no message, or a message
-        with a channel number or message_id that is no int; nothing has changed then.
+        error in its status.
         """
         # What `public_api` does, written out: this is the hot path.
-        if get_ident() != self._owner.thread:
-            raise self._owner.stranger("post")
-        try:
-            message = holder._value
-        except AttributeError:
-            raise not_a_holder("post", holder) from None
+        message = holder._value
         result = self._post(message)
         if result is not OK:
             assert isinstance(result, Err)
-            raise AmpeException.from_error(result.error, why(result.error, message))
+            raise AmpeException.from_error(result.error)
         holder._value = None
         assert message is not None
         return message._header
@@ -104,7 +93,6 @@ class ChannelGroup:
         is still in the holder.
         """
         await self._next_checkpoint()()
-        check_holder("send", holder)
         message = holder._value
         if message is not None:
             channel = self._where_to_wait(message)
@@ -117,23 +105,20 @@ class ChannelGroup:
         return self.post(holder)
 
     @overload
-    async def wait_receive(self, *, timeout_ns: None = None) -> Message: ...
+    async def wait_receive(self, timeout_ns: None = None) -> Message: ...
     @overload
-    async def wait_receive(self, *, timeout_ns: int | None = None) -> Message | None: ...
+    async def wait_receive(self, timeout_ns: int | None = None) -> Message | None: ...
     @trio.lowlevel.enable_ki_protection
-    async def wait_receive(self, *, timeout_ns: int | None = None) -> Message | None:
+    async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
         """The next message, of each channel in turn; None when time is up.
 
-        `timeout_ns` is in nanoseconds: None waits for ever, 0 polls (and so does less). Trio's own
-        time limits do as well: `with trio.move_on_after(seconds)`. The message is the caller's, to
-        be posted or to be put back to the pool.
+        `timeout_ns` is in nanoseconds: None waits for ever, 0 polls (and so does less). The message
+        is the caller's, to be posted or to be put back to the pool.
 
         Raises `ShutdownException` once the group is destroyed or the engine shut down. A point of
         cancellation, always, and a schedule point when it waits and at least once in 64 messages;
         cancelling loses no message.
         """
-        if get_ident() != self._owner.thread:
-            raise self._owner.stranger("wait_receive")
         group = self._group
         if self._turns:
             await self._next_checkpoint()()
@@ -156,8 +141,6 @@ class ChannelGroup:
 
         Raises `ShutdownException` once the group is destroyed or the engine shut down.
         """
-        if get_ident() != self._owner.thread:
-            raise self._owner.stranger("receive_nowait")
         group = self._group
         if self._turns:
             return group.take()
@@ -175,17 +158,9 @@ class ChannelGroup:
         message_id 0. A message goes as it is, marked as from the application with status
         RECEIVER_UPDATE; the holder is empty then.
 
-        May be called from any thread: it is how other threads reach who receives. The message they
-        send so is made by `Message()`, or was got in the engine's thread. From another thread it
-        arrives a little later, and not if the group is destroyed by then.
-
         Raises `ShutdownException` once the group is destroyed or the engine shut down.
         """
-        check_holder("update_receiver", holder)
-        owner = self._owner
-        owner.check_process("update_receiver")
-        token = None if get_ident() == owner.thread else owner.token
-        result = self._group.update_receiver(holder.value, token)
+        result = self._group.update_receiver(holder.value)
         if result is OK:
             holder.clear()
         return result
@@ -210,7 +185,6 @@ class ChannelGroup:
 
     def statistics(self) -> ChannelGroupStatistics:
         """The group's counters at this moment."""
-        self._owner.check("statistics")
         group = self._group
         return ChannelGroupStatistics(
             channels=len(group.channels),

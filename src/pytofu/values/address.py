@@ -50,16 +50,7 @@ def _host_or_empty(host: str | None) -> str:
 
 
 def _port_or_default(port: int | None) -> int:
-    if port is None:
-        return DEFAULT_PORT
-    if not isinstance(port, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"a port is an int, 0 to {_MAX_PORT}, not {port!r}")
-    return port
-
-
-def _text(_: object, attribute: "attrs.Attribute[str]", value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"a {attribute.name} is a str, not {value!r}")
+    return DEFAULT_PORT if port is None else port
 
 
 def _path_as_text(path: str | os.PathLike[str]) -> str:
@@ -73,7 +64,7 @@ class TCPClientAddress:
     None stands for the default, 127.0.0.1 and 7099. Source: PROTOCOL 1 (addresses).
     """
 
-    host: str = attrs.field(default=None, converter=_host_or_default, validator=_text)
+    host: str = attrs.field(default=None, converter=_host_or_default)
     port: int = attrs.field(default=None, converter=_port_or_default)
 
     def format(self, message: Message | None) -> None:
@@ -96,7 +87,7 @@ class TCPServerAddress:
     there is no default host. Source: PROTOCOL 1 (addresses).
     """
 
-    host: str = attrs.field(converter=_host_or_empty, validator=_text)
+    host: str = attrs.field(converter=_host_or_empty)
     port: int = attrs.field(default=None, converter=_port_or_default)
 
     def format(self, message: Message | None) -> None:
@@ -117,7 +108,7 @@ class UDSClientAddress:
     Source: PROTOCOL 1 (addresses).
     """
 
-    path: str = attrs.field(converter=_path_as_text, validator=_text)
+    path: str = attrs.field(converter=_path_as_text)
 
     def format(self, message: Message | None) -> None:
         """Make the message a HelloRequest to this address: set the opcode, append the header.
@@ -138,7 +129,7 @@ class UDSServerAddress:
     Source: PROTOCOL 1 (addresses).
     """
 
-    path: str = attrs.field(converter=_path_as_text, validator=_text)
+    path: str = attrs.field(converter=_path_as_text)
 
     def format(self, message: Message | None) -> None:
         """Make the message a WelcomeRequest for this address: set the opcode, append the header.
@@ -160,7 +151,7 @@ class MemoryClientAddress:
     another engine, also in another thread.
     """
 
-    name: str = attrs.field(validator=_text)
+    name: str
 
     def format(self, message: Message | None) -> None:
         """Make the message a HelloRequest to this address: set the opcode, append the header.
@@ -178,7 +169,7 @@ class MemoryClientAddress:
 class MemoryServerAddress:
     """Under which name to listen to the same process. As `MemoryClientAddress`."""
 
-    name: str = attrs.field(validator=_text)
+    name: str
 
     def format(self, message: Message | None) -> None:
         """Make the message a WelcomeRequest for this address: set the opcode, append the header.
@@ -253,7 +244,7 @@ def _read[T, U, M](
         case ["mem", name]:
             return mem(name) if _is_name(name) else WrongAddress(f"not a name: {name!r:.80}")
         case _:
-            return WrongAddress(f"none of tcp|HOST|PORT, uds|PATH, mem|NAME: {value!r:.80}")
+            return WrongAddress(f"neither tcp|HOST|PORT nor uds|PATH: {value!r:.80}")
 
 
 def _read_port(digits: str) -> int | None:

@@ -249,15 +249,6 @@ class BinaryHeader:
         _ = header.proto  # raises
         return header
 
-    def wrong_type(self) -> TypeError:
-        """What to raise where a field is no int: which field it is."""
-        wrong = [
-            f"{name} is {value!r}"
-            for name in ("channel_number", "message_id")
-            if not isinstance(value := getattr(self, name), int)
-        ]
-        return TypeError(f"the fields of a header are ints, and {', '.join(wrong)}")
-
     def copy(self) -> Self:
         """Another header with the same fields."""
         return type(self)(*self._fields())

@@ -9,8 +9,8 @@ import itertools
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Buffer, Callable
-from typing import Any, Final, Self, SupportsBytes, cast
+from collections.abc import Callable
+from typing import Any, Final, Self
 
 from pytofu.patterns.buffer import Appendable
 from pytofu.patterns.result import OK, Err, Result
@@ -69,17 +69,6 @@ def release_site() -> str:
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def bytes_of(data: object) -> bytes:
-    """A copy of the bytes of a buffer. TypeError for what is none, where `bytes` takes numbers."""
-    if isinstance(data, SupportsBytes):  # an `Appendable`, for one
-        return bytes(data)
-    try:
-        return bytes(memoryview(cast("Buffer", data)))  # if it is one
-    except TypeError:
-        hint = ": text is to be encoded, as by data.encode()" if isinstance(data, str) else ""
-        raise TypeError(f"a body is made of bytes, not of {data!r:.80}{hint}") from None
 
 
 class Account(ABC):
@@ -188,10 +177,7 @@ class Message:
         if self._released:
             raise self._misuse()
         header = self._header
-        try:
-            header.proto_byte = header.proto_byte & _FLAG_BITS | opcode & OPCODE_BITS
-        except TypeError:
-            raise TypeError(f"an opcode is an OpCode, not {opcode!r}") from None
+        header.proto_byte = header.proto_byte & _FLAG_BITS | opcode & OPCODE_BITS
 
     @property
     def channel_number(self) -> int:
@@ -287,12 +273,11 @@ class Message:
     def set_payload(self, data: bytes | bytearray | memoryview) -> None:
         """Make `data` the body. `bytes` are kept as they are, anything else is copied.
 
-        More than 65,535 bytes are refused by `ChannelGroup.post` (INVALID_BODY_LEN). Raises
-        TypeError for anything else; text has to be encoded.
+        More than 65,535 bytes are refused by `ChannelGroup.post` (INVALID_BODY_LEN).
         """
         if self._released:
             raise self._misuse()
-        self._body = data if type(data) is bytes else bytes_of(data)
+        self._body = data if type(data) is bytes else bytes(data)
 
     def copy_header_to_body(self) -> None:
         """Replace the body by the 16 bytes of the binary header, to carry it inside a message."""
@@ -306,19 +291,16 @@ class Message:
         """An independent message with the same header, text headers and body."""
         return Message(self.header.copy(), self._text_bytes(), self.payload)
 
-    def _move_charge(self, other: "Message") -> None:
-        """What was charged for this message is charged for the other one from now on."""
-        other._account, other._cost = self._account, self._cost
+    def hand_over(self) -> "Message":
+        """The same message for a new owner; this one is released.
+
+        What was charged for it is charged for the new one.
+        """
+        successor = self.clone()
+        successor._account, successor._cost = self._account, self._cost
         self._account = None
-
-    def __copy__(self) -> "Message":
-        return self.clone()
-
-    def __deepcopy__(self, memo: object) -> "Message":
-        return self.clone()
-
-    def __reduce__(self) -> tuple[type["Message"], tuple[BinaryHeader, bytes, bytes]]:
-        return Message, (self.header, self._text_bytes(), self.payload)
+        self.release()
+        return successor
 
     def reset(self) -> None:
         """Make the message as new: REQUEST, everything else zero or empty."""
@@ -334,8 +316,7 @@ class Message:
         """Validate and complete the message for sending: steps 1-7 of PROTOCOL 3, in that order.
 
         Sets origin, status, both lengths and, where it is 0, the message_id. An error is also
-        written to the message's status. Raises only `MessageReleasedError`, and TypeError for a
-        channel number or message_id that is no int.
+        written to the message's status. Raises only `MessageReleasedError`.
         """
         if self._released:
             raise self._misuse()
@@ -347,10 +328,6 @@ class Message:
         header.proto_byte = proto
         header.status = header.text_headers_len = header.body_len = 0
         message_id = header.message_id
-        try:
-            _ = message_id | header.channel_number  # a TypeError, unless both are ints
-        except TypeError:
-            raise header.wrong_type() from None
         if not 0 < message_id <= MAX_MESSAGE_ID and (message_id or opcode in _RESPONSES):
             return self.refuse(AmpeError.INVALID_MESSAGE_ID)
         if opcode > _SIGNAL and proto & MORE_BIT:

@@ -34,10 +34,6 @@ def without_local_headers(raw: bytes) -> bytes:
     return _LOCAL_LINE.sub(b"", raw)
 
 
-def _all_bytes(*raw: object) -> bool:
-    return all(isinstance(one, bytes) for one in raw)
-
-
 class TextHeader(NamedTuple):
     """One text header. Bytes that are not UTF-8 read as U+FFFD."""
 
@@ -62,7 +58,7 @@ class TextHeaders:
 
         Raises `AmpeException` (INVALID_MESSAGE), and adds nothing, for an empty name or value,
         for CR, LF or NUL in either, for a colon in the name, and for text that UTF-8 cannot
-        encode: the peer would read something else. Raises TypeError for neither text nor bytes.
+        encode: the peer would read something else.
         """
         match self.try_append(name, value):
             case Err(error):
@@ -73,13 +69,10 @@ class TextHeaders:
     def try_append(self, name: str | bytes, value: str | bytes) -> Result[None, AmpeError]:
         """`append` with the error as a value."""
         try:
-            raw_name = name.encode() if isinstance(name, str) else name
+            raw_name = (name.encode() if isinstance(name, str) else name).strip(_NAME_PADDING)
             raw_value = value.encode() if isinstance(value, str) else value
         except UnicodeEncodeError:  # half a surrogate pair
             return Err(AmpeError.INVALID_MESSAGE)
-        if not _all_bytes(raw_name, raw_value):
-            raise TypeError(f"a text header is text or bytes, not {name!r}: {value!r:.80}")
-        raw_name = raw_name.strip(_NAME_PADDING)
         if not raw_name or not raw_value or b":" in raw_name:
             return Err(AmpeError.INVALID_MESSAGE)
         if _FORBIDDEN.search(raw_name) or _FORBIDDEN.search(raw_value):
