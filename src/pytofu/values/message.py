@@ -10,13 +10,13 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, Final, Never, Self
 
+from pytofu.patterns.arguments import as_bytes, whole_number, wrong_type
 from pytofu.patterns.buffer import Appendable
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.errors import AmpeException
 from pytofu.values.header import (
-    MAX_MESSAGE_ID,
     MAX_PART_LEN,
     MORE_BIT,
     OPCODE_BITS,
@@ -42,6 +42,27 @@ _LAST_OPCODE: Final = int(OpCode.WELCOME_RESPONSE)
 _PACKAGE: Final = __name__.partition(".")[0]
 
 _tracing = os.environ.get("PYTOFU_TRACE_RELEASES", "0") not in {"", "0"}
+
+
+def _opcode_of(opcode: Any) -> int:
+    """The opcode as it is in the proto byte: one of `OpCode`, or another of the four bits."""
+    if isinstance(opcode, str) and opcode in OpCode.__members__:
+        raise wrong_type("opcode", "an OpCode", opcode, f"OpCode.{opcode}")
+    number = whole_number("opcode", opcode)
+    if not 0 <= number <= OPCODE_BITS:
+        raise ValueError(f"opcode is one of OpCode, 0 to {_LAST_OPCODE}, not {number}")
+    return number
+
+
+def _bytes_of(what: str, data: Any) -> bytes:
+    return bytes(data if isinstance(data, Appendable) else as_bytes(what, data))
+
+
+def _checked(header: Any, text: Any, body: Any) -> tuple[BinaryHeader | None, bytes, bytes]:
+    """What `Message` was given, by a program; the engine's own is right."""
+    if header is not None and not isinstance(header, BinaryHeader):
+        raise wrong_type("Message", "a BinaryHeader first", header)
+    return header, _bytes_of("Message's text_headers", text), _bytes_of("Message's body", body)
 
 
 class MessageReleasedError(RuntimeError):
@@ -113,6 +134,8 @@ class Message:
         _account: Account | None = None,
         _cost: int = 0,
     ) -> None:
+        if _account is None and (body or text_headers or header is not None):
+            header, text_headers, body = _checked(header, text_headers, body)
         self._account = _account  # to credit, when the message is given back,
         self._cost = _cost  # with so many bytes
         self._header = BinaryHeader() if header is None else header
@@ -176,8 +199,9 @@ class Message:
     def opcode(self, opcode: OpCode) -> None:
         if self._released:
             raise self._misuse()
+        number = opcode if type(opcode) is OpCode else _opcode_of(opcode)
         header = self._header
-        header.proto_byte = header.proto_byte & _FLAG_BITS | opcode & OPCODE_BITS
+        header.proto_byte = header.proto_byte & _FLAG_BITS | number
 
     @property
     def channel_number(self) -> int:
@@ -190,6 +214,8 @@ class Message:
     def channel_number(self, channel_number: int) -> None:
         if self._released:
             raise self._misuse()
+        if type(channel_number) is not int:
+            channel_number = whole_number("channel_number", channel_number)
         self._header.channel_number = channel_number
 
     @property
@@ -203,6 +229,8 @@ class Message:
     def message_id(self, message_id: int) -> None:
         if self._released:
             raise self._misuse()
+        if type(message_id) is not int:
+            message_id = whole_number("message_id", message_id)
         self._header.message_id = message_id
 
     @property
@@ -212,7 +240,7 @@ class Message:
 
     @status.setter
     def status(self, status: AmpeStatus) -> None:
-        self.header.status = status
+        self.header.status = whole_number("status", status)
 
     @property
     def more(self) -> MoreMessagesFlag:
@@ -270,14 +298,19 @@ class Message:
         body = self._body
         return body if isinstance(body, bytes) else bytes(body)
 
+    @payload.setter
+    def payload(self, data: Never) -> None:
+        raise AttributeError("`payload` is for reading: message.set_payload(data) sets the body")
+
     def set_payload(self, data: bytes | bytearray | memoryview) -> None:
         """Make `data` the body. `bytes` are kept as they are, anything else is copied.
 
-        More than 65,535 bytes are refused by `ChannelGroup.post` (INVALID_BODY_LEN).
+        More than 65,535 bytes are refused by `ChannelGroup.post` (INVALID_BODY_LEN). Raises
+        `TypeError`, and changes nothing, for what is no bytes: text, numbers, lists.
         """
         if self._released:
             raise self._misuse()
-        self._body = data if type(data) is bytes else bytes(data)
+        self._body = data if type(data) is bytes else _bytes_of("set_payload", data)
 
     def copy_header_to_body(self) -> None:
         """Replace the body by the 16 bytes of the binary header, to carry it inside a message."""
@@ -290,6 +323,14 @@ class Message:
     def clone(self) -> "Message":
         """An independent message with the same header, text headers and body."""
         return Message(self.header.copy(), self._text_bytes(), self.payload)
+
+    __copy__ = clone
+
+    def __deepcopy__(self, memo: object) -> "Message":
+        return self.clone()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Message, (self.header.copy(), self._text_bytes(), self.payload)
 
     def hand_over(self) -> "Message":
         """The same message for a new owner; this one is released.
@@ -316,23 +357,30 @@ class Message:
         """Validate and complete the message for sending: steps 1-7 of PROTOCOL 3, in that order.
 
         Sets origin, status, both lengths and, where it is 0, the message_id. An error is also
-        written to the message's status. Raises only `MessageReleasedError`.
+        written to the message's status. Raises only `MessageReleasedError` and, before anything
+        has changed, `TypeError` for a number in the header that is none.
         """
         if self._released:
             raise self._misuse()
         header = self._header
+        message_id, number = header.message_id, header.channel_number
+        try:  # whoever writes into the header itself may have written anything
+            wrong_id, wrong_number = message_id >> 64, number >> 16
+        except TypeError:
+            whole_number("message_id", message_id)
+            whole_number("channel_number", number)
+            raise
         proto = header.proto_byte & _NOT_ORIGIN_BIT
         opcode = proto & OPCODE_BITS
         if opcode > _LAST_OPCODE:
             return self.refuse(AmpeError.INVALID_OP_CODE)
         header.proto_byte = proto
         header.status = header.text_headers_len = header.body_len = 0
-        message_id = header.message_id
-        if not 0 < message_id <= MAX_MESSAGE_ID and (message_id or opcode in _RESPONSES):
+        if wrong_id or (not message_id and opcode in _RESPONSES):
             return self.refuse(AmpeError.INVALID_MESSAGE_ID)
         if opcode > _SIGNAL and proto & MORE_BIT:
             return self.refuse(AmpeError.INVALID_MORE_USAGE)
-        if not header.channel_number and opcode not in _OPENERS:
+        if wrong_number or (not number and opcode not in _OPENERS):
             return self.refuse(AmpeError.INVALID_CHANNEL_NUMBER)
         length = len(self._text)
         if length > MAX_PART_LEN:
