@@ -16,7 +16,7 @@ from pytofu.patterns.result import Err, Ok, Result
 from pytofu.public.belonging import Belonging, here, require_trio
 from pytofu.public.boundary import public_api
 from pytofu.public.channel_group import ChannelGroup
-from pytofu.public.refusals import held_message
+from pytofu.public.refusals import wrong_holder
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.errors import AmpeException
 from pytofu.values.holder import Holder
@@ -102,10 +102,15 @@ class Ampe(Belonging):
         """
         if here() != self._thread:
             raise self._misplaced("Ampe.put")
-        message = held_message("Ampe.put", holder)
-        if message is not None:
-            holder._value = None
-            self._engine.budget.put(message)
+        try:
+            message = holder._value
+            if message is None:
+                return
+            _ = message._header
+        except AttributeError:
+            raise wrong_holder("Ampe.put", holder) from None
+        holder._value = None
+        self._engine.budget.put(message)
 
     @public_api
     @trio.lowlevel.enable_ki_protection

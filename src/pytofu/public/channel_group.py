@@ -12,7 +12,7 @@ from pytofu.engine.mailbox import MailBoxStatus
 from pytofu.patterns.arguments import whole_number
 from pytofu.patterns.result import OK, Err, Ok
 from pytofu.public.belonging import NOBODY, Belonging, here
-from pytofu.public.refusals import held_message, no_message, refusal
+from pytofu.public.refusals import held_message, refusal, wrong_holder
 from pytofu.values.errors import AmpeException, ShutdownException
 from pytofu.values.header import BinaryHeader
 from pytofu.values.holder import Holder
@@ -87,8 +87,7 @@ class ChannelGroup(Belonging):
             message = holder._value
             header = message._header  # type: ignore[union-attr]
         except AttributeError:
-            held_message("ChannelGroup.post", holder)  # raises, unless the holder is empty
-            raise no_message() from None
+            raise wrong_holder("ChannelGroup.post", holder) from None
         result = self._post(message)
         if result is not OK:
             assert isinstance(result, Err)

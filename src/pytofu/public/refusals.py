@@ -14,20 +14,9 @@ from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
 
 
-def refusal(error: AmpeError, message: Message | None) -> AmpeException:
+def refusal(error: AmpeError, message: Message) -> AmpeException:
     """The exception (not raised) for the error that posting this message gave."""
-    if message is None:
-        return no_message()
     return AmpeException.from_error(error, _explained(error, message))
-
-
-def no_message() -> AmpeException:
-    """The exception (not raised) for an empty holder."""
-    return AmpeException.from_error(
-        AmpeError.NULL_MESSAGE,
-        "the holder is empty: its message was posted or put back before, or what was put into it "
-        "is None; ampe.get() gives another one",
-    )
 
 
 def held_message(call: str, holder: Any) -> Message | None:
@@ -40,6 +29,19 @@ def held_message(call: str, holder: Any) -> Message | None:
     if message is not None:
         must_be(f"{call}'s holder", "a Message", Message, message)
     return message
+
+
+def wrong_holder(call: str, holder: object) -> Exception:
+    """The exception (not raised) for what has no message to give away."""
+    try:
+        held_message(call, holder)
+    except TypeError as error:
+        return error
+    return AmpeException.from_error(
+        AmpeError.NULL_MESSAGE,
+        "the holder is empty: its message was posted or put back before, or what was put into it "
+        "is None; ampe.get() gives another one",
+    )
 
 
 def _explained(error: AmpeError, message: Message) -> str:

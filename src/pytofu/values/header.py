@@ -242,13 +242,16 @@ class BinaryHeader:
 
         Raises `struct.error` for fields out of range, `TypeError` for those that are no numbers.
         """
-        fields = self._fields()
         try:
-            return HEADER_STRUCT.pack(*fields)
+            return HEADER_STRUCT.pack(*self._fields())
         except struct.error:
-            for name, value in zip(_FIELDS, fields, strict=True):
-                whole_number(f"BinaryHeader.{name}", value)
+            self.check_numbers()
             raise
+
+    def check_numbers(self) -> None:
+        """Raise `TypeError` for a field that is no whole number: any may be written into it."""
+        for name, value in zip(_FIELDS, self._fields(), strict=True):
+            whole_number(f"BinaryHeader.{name}", value)
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview) -> Self:

@@ -17,6 +17,7 @@ from pytofu.patterns.buffer import Appendable
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.errors import AmpeException
 from pytofu.values.header import (
+    MAX_MESSAGE_ID,
     MAX_PART_LEN,
     MORE_BIT,
     OPCODE_BITS,
@@ -357,30 +358,23 @@ class Message:
         """Validate and complete the message for sending: steps 1-7 of PROTOCOL 3, in that order.
 
         Sets origin, status, both lengths and, where it is 0, the message_id. An error is also
-        written to the message's status. Raises only `MessageReleasedError` and, before anything
-        has changed, `TypeError` for a number in the header that is none.
+        written to the message's status. Raises only `MessageReleasedError`.
         """
         if self._released:
             raise self._misuse()
         header = self._header
-        message_id, number = header.message_id, header.channel_number
-        try:  # whoever writes into the header itself may have written anything
-            wrong_id, wrong_number = message_id >> 64, number >> 16
-        except TypeError:
-            whole_number("message_id", message_id)
-            whole_number("channel_number", number)
-            raise
         proto = header.proto_byte & _NOT_ORIGIN_BIT
         opcode = proto & OPCODE_BITS
         if opcode > _LAST_OPCODE:
             return self.refuse(AmpeError.INVALID_OP_CODE)
         header.proto_byte = proto
         header.status = header.text_headers_len = header.body_len = 0
-        if wrong_id or (not message_id and opcode in _RESPONSES):
+        message_id = header.message_id
+        if not 0 < message_id <= MAX_MESSAGE_ID and (message_id or opcode in _RESPONSES):
             return self.refuse(AmpeError.INVALID_MESSAGE_ID)
         if opcode > _SIGNAL and proto & MORE_BIT:
             return self.refuse(AmpeError.INVALID_MORE_USAGE)
-        if wrong_number or (not number and opcode not in _OPENERS):
+        if not header.channel_number and opcode not in _OPENERS:
             return self.refuse(AmpeError.INVALID_CHANNEL_NUMBER)
         length = len(self._text)
         if length > MAX_PART_LEN:
