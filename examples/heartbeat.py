@@ -59,7 +59,7 @@ async def serve(ampe: Ampe, chnls: ChannelGroup, clients: int, all_here: trio.Ev
     watch = Watch()
     names: dict[int, str] = {}  # of those who are here
     while clients:
-        received = await chnls.wait_receive(watch.timeout_ns())
+        received = await chnls.wait_receive(timeout_ns=watch.timeout_ns())
         if received is None:
             for channel in watch.take_silent():
                 print(f"{names[channel]}: no sign of life, given up")

@@ -110,7 +110,7 @@ class _App:
     ) -> None:
         """Receive the next message, which has to be this one, and keep it."""
         self.put()
-        message = await self.chnls.wait_receive(_PATIENCE * 10**9)
+        message = await self.chnls.wait_receive(timeout_ns=_PATIENCE * 10**9)
         assert message is not None, f"nothing came, waiting for {opcode.name}"
         self.received.set(message)
         seen = (message.opcode, message.header.proto.origin, message.status)

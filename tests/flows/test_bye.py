@@ -296,7 +296,7 @@ async def test_nobody_answers_the_bye_request(address: ServerAddress, side: Side
     async with open_raw_pair(side, address, options=options) as pair:
         pair.end.post(OpCode.BYE_REQUEST, 8)
         assert (await pair.peer.receive_frame()).opcode is OpCode.BYE_REQUEST
-        assert await pair.app.chnls.wait_receive(100_000_000) is None
+        assert await pair.app.chnls.wait_receive(timeout_ns=100_000_000) is None
         pair.end.post(OpCode.SIGNAL, 9)
         pair.end.post(OpCode.BYE_SIGNAL, 10)
         status = AmpeStatus.CHANNEL_CLOSED

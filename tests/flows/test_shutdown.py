@@ -315,7 +315,7 @@ async def test_what_still_works_in_a_closed_group(address: ServerAddress) -> Non
         with pytest.raises(ShutdownException):
             chnls.update_receiver(holder)
         with pytest.raises(ShutdownException):
-            await chnls.wait_receive(0)
+            await chnls.wait_receive(timeout_ns=0)
         with pytest.raises(ShutdownException):
             chnls.receive_nowait()
         assert holder.value is not None

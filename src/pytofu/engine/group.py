@@ -30,11 +30,9 @@ from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.protocol.ending import Cause
 from pytofu.protocol.signals import engine_signal
 from pytofu.values.message import Message
-from pytofu.values.status import AmpeError, AmpeStatus
+from pytofu.values.status import AmpeStatus
 
 log: Final = logging.getLogger("pytofu")
-
-_SHUTDOWN: Final = Err(AmpeError.SHUTDOWN_STARTED)
 
 _TAKEN_WITHOUT_A_LOOK: Final = 16
 """Messages taken from the mailbox after which the sockets are looked at, so that what a quiet
@@ -329,20 +327,25 @@ class Group(GroupContext):
             else:
                 await mailbox.wait_for_bell()
 
-    def update_receiver(self, message: Message | None) -> Result[None, AmpeError]:
-        """Put the application's own message, or a signal, into the mailbox (PROTOCOL 4)."""
-        if self.closing:
-            return _SHUTDOWN
+    def make_update(self, message: Message | None) -> Message:
+        """The application's own message, for its new owner, or a signal (PROTOCOL 4).
+
+        May be called from any thread.
+        """
         if message is None:
             update = engine_signal(0, AmpeStatus.RECEIVER_UPDATE)
             update._account = UNCOUNTED
         else:
             update = message.hand_over()
             update.mark_from_application(AmpeStatus.RECEIVER_UPDATE)
-        self.mailbox.send(update)
-        if self._receiver_leads:
+        return update
+
+    def update_receiver(self, update: Message) -> None:
+        """Put it into the mailbox; give it back if the group is being destroyed."""
+        if self.mailbox.send(update) is not OK:
+            update.release()
+        elif self._receiver_leads:
             self.readiness.ring()
-        return OK
 
     # ------------------------------------------------------------------ closing
 

@@ -5,6 +5,7 @@ at once when so much has come together that the peer should have it, and when it
 to the only message there was, for which somebody waits.
 """
 
+import struct
 from typing import Final
 
 from pytofu.engine.channel_numbers import ChannelNumbers
@@ -70,8 +71,13 @@ class Poster:
         if conversation is not None and conversation.post_rules[opcode] is None:
             if conversation.writer.size > self._queues.limit:
                 return self._refuse_more(message)
-            burst = conversation.writer.push(message)
+            try:
+                burst = conversation.writer.push(message)
+            except struct.error:  # nothing was queued
+                header.check_numbers()
+                raise
         else:
+            header.check_numbers()
             try:
                 error = channel.post(message)
             except Exception:
@@ -110,6 +116,7 @@ class Poster:
         """Open a channel with a HelloRequest or a WelcomeRequest."""
         if self._group.closing:
             return message.refuse(AmpeError.SHUTDOWN_STARTED)
+        message.header.check_numbers()
         address = parse_address(message)
         channel: Channel
         if opcode == OpCode.HELLO_REQUEST:

@@ -14,9 +14,11 @@ from typing import Final
 
 import attrs
 
+from pytofu.patterns.arguments import must_be, whole_number, wrong_type
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.values.errors import AmpeException
 from pytofu.values.header import OpCode
+from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
 
@@ -29,6 +31,7 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 7099
 """The TCP port unless told otherwise."""
 
+_SCHEMES: Final = ("tcp", "uds", "mem")
 _MAX_PORT: Final = 65535
 _UDS_PATH_SIZE: Final = 108 if sys.platform == "linux" else 104  # of sun_path, with its NUL
 _MAX_NAME: Final = 107
@@ -41,20 +44,34 @@ _NOT_IN_PATHS: Final = re.compile(r"[|\r\n\x00\ud800-\udfff]|[ \t]\Z")
 _NOT_IN_NAMES: Final = re.compile(r"[|\r\n\x00\ud800-\udfff]|\A[ \t]|[ \t]\Z")
 
 
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(what, "str", value)
+    return value
+
+
 def _host_or_default(host: str | None) -> str:
-    return DEFAULT_HOST if host is None else host
+    return DEFAULT_HOST if host is None else _text("host", host)
 
 
 def _host_or_empty(host: str | None) -> str:
-    return "" if host is None else host
+    return "" if host is None else _text("host", host)
 
 
 def _port_or_default(port: int | None) -> int:
-    return DEFAULT_PORT if port is None else port
+    return DEFAULT_PORT if port is None else whole_number("port", port)
 
 
 def _path_as_text(path: str | os.PathLike[str]) -> str:
-    return os.fspath(path)
+    given: object = path
+    if isinstance(given, bytes):
+        raise wrong_type("path", "str or a Path", given, "os.fsdecode(path)")
+    must_be("path", "str or a Path", (str, os.PathLike), given)
+    return _text("path", os.fspath(path))
+
+
+def _name(name: str) -> str:
+    return _text("name", name)
 
 
 @attrs.frozen
@@ -151,7 +168,7 @@ class MemoryClientAddress:
     another engine, also in another thread.
     """
 
-    name: str
+    name: str = attrs.field(converter=_name)
 
     def format(self, message: Message | None) -> None:
         """Make the message a HelloRequest to this address: set the opcode, append the header.
@@ -169,7 +186,7 @@ class MemoryClientAddress:
 class MemoryServerAddress:
     """Under which name to listen to the same process. As `MemoryClientAddress`."""
 
-    name: str
+    name: str = attrs.field(converter=_name)
 
     def format(self, message: Message | None) -> None:
         """Make the message a WelcomeRequest for this address: set the opcode, append the header.
@@ -215,9 +232,11 @@ def parse_address(message: Message) -> Address:
     Strict: anything but `tcp|HOST|PORT`, `uds|PATH` or `mem|NAME` in that header, with HOST a name
     or an IP literal (or empty), PORT in digits and at most 65535, PATH short enough for the
     platform, and NAME of 1 to 107 bytes and without blanks at its ends, is a `WrongAddress`, and
-    so is a message without such a header. Raises only `MessageReleasedError`. Source: PROTOCOL 1
+    so is a message without such a header. Raises only `MessageReleasedError`, and `TypeError` for
+    what is no message. Source: PROTOCOL 1
     (addresses).
     """
+    _must_be_message("parse_address", message)
     for name, value in message.text_headers:
         if name == CONNECT_TO_HEADER:
             return _read(value, TCPClientAddress, UDSClientAddress, MemoryClientAddress)
@@ -233,7 +252,9 @@ def _read[T, U, M](
         case ["tcp", host, digits]:
             port = _read_port(digits)
             if port is None:
-                return WrongAddress(f"not a port: {digits!r:.80}")
+                return WrongAddress(
+                    f"not a port: {digits!r:.80}, which is digits for 0 to {_MAX_PORT}"
+                )
             if host and not _is_host(host):
                 return WrongAddress(f"not a host: {host!r:.80}")
             return tcp(host, port)
@@ -244,7 +265,14 @@ def _read[T, U, M](
         case ["mem", name]:
             return mem(name) if _is_name(name) else WrongAddress(f"not a name: {name!r:.80}")
         case _:
-            return WrongAddress(f"neither tcp|HOST|PORT nor uds|PATH: {value!r:.80}")
+            return WrongAddress(_no_form(value))
+
+
+def _no_form(value: str) -> str:
+    scheme, _, _ = value.partition("|")
+    lower = scheme.strip().lower()
+    hint = f"; the scheme is written {lower}" if scheme != lower and lower in _SCHEMES else ""
+    return f"neither tcp|HOST|PORT nor uds|PATH nor mem|NAME: {value!r:.80}{hint}"
 
 
 def _read_port(digits: str) -> int | None:
@@ -277,7 +305,7 @@ def _tcp_value(host: str, port: int) -> Result[str, str]:
     if not _is_host(host):
         return Err(f"not a host: {host!r:.80}")
     if not 0 <= port <= _MAX_PORT:
-        return Err(f"not a port: {port}")
+        return Err(f"not a port: {port}, which is 0 to {_MAX_PORT}")
     return Ok(f"tcp|{host}|{port}")
 
 
@@ -291,9 +319,19 @@ def _mem_value(name: str) -> Result[str, str]:
     return Ok(f"mem|{name}") if _is_name(name) else Err(f"not a name: {name!r:.80}")
 
 
+def _must_be_message(what: str, message: object) -> None:
+    held = isinstance(message, Holder)
+    advice = "holder.unwrap() is the one in a holder" if held else ""
+    must_be(what, "a Message", Message, message, advice)
+
+
 def _write(message: Message | None, opcode: OpCode, name: str, value: Result[str, str]) -> None:
     if message is None:
-        raise AmpeException.from_error(AmpeError.NULL_MESSAGE)
+        raise AmpeException.from_error(
+            AmpeError.NULL_MESSAGE,
+            "there is no message to write the address to: the holder is empty, or the pool was",
+        )
+    _must_be_message("format", message)
     message.opcode = opcode
     if isinstance(value, Err):
         raise AmpeException.from_error(AmpeError.WRONG_ADDRESS, value.error)
