@@ -61,7 +61,7 @@ class Group(GroupContext):
         self.limits: Limits = limits
         self.admission: Admission = admission
         self.traffic: Traffic = Traffic()
-        self.deadlines: Deadlines = Deadlines(self._deadlines_changed)
+        self.deadlines: Deadlines = Deadlines(self._sleep_less)
         self.mailbox: FairMailBox = FairMailBox()
         self.channels: set[Channel] = set()
         self.short_of_share: set[Channel] = set()
@@ -141,8 +141,9 @@ class Group(GroupContext):
             sleeper, self._sleeper = self._sleeper, None
             trio.lowlevel.reschedule(sleeper)
 
-    def _deadlines_changed(self) -> None:
-        self._nap.deadline = self.deadlines.earliest
+    def _sleep_less(self) -> None:
+        if self.deadlines.earliest < self._nap.deadline:
+            self._nap.deadline = self.deadlines.earliest
 
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
         """See `GroupContext`. The task's context is empty: it keeps nothing of its caller alive."""

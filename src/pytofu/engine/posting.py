@@ -147,3 +147,10 @@ class Poster:
         if isinstance(channel, IoChannel) and channel.must_wait and channel.group is self._group:
             return channel
         return None
+
+    def queued_bytes(self, number: int) -> int:
+        """Bytes that wait to be sent on that channel of the group; 0 if there is none."""
+        channel = self._channels.get(number)
+        if isinstance(channel, IoChannel) and channel.group is self._group:
+            return channel.conversation.writer.held
+        return 0

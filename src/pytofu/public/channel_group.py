@@ -199,6 +199,15 @@ class ChannelGroup:
         """
         return _Received(self)
 
+    def queued_bytes(self, channel_number: int) -> int:
+        """Bytes posted on a channel that the operating system has not taken yet.
+
+        0 when nothing waits, and for a number that is no open channel of this group. Compare
+        `Options.high_water`, from which `send` waits.
+        """
+        self._owner.check("queued_bytes")
+        return self._group.poster.queued_bytes(channel_number)
+
     def statistics(self) -> ChannelGroupStatistics:
         """The group's counters at this moment."""
         self._owner.check("statistics")
