@@ -145,7 +145,7 @@ class Poster:
         return None
 
     def queued_bytes(self, number: int) -> int:
-        """Bytes that wait to be sent on a channel of the group; 0 if there is none of the number."""
+        """Bytes that wait to be sent on a channel of the group; 0 if it has none of the number."""
         channel = self._channels.get(number)
         if isinstance(channel, IoChannel) and channel.group is self._group:
             return channel.conversation.writer.held
