@@ -60,7 +60,11 @@ class Poster:
                 and not self._group.closing
                 and not ((account := message._account) and account.closed)
             ):
-                burst = conversation.writer.push_ordinary(message)
+                try:
+                    burst = conversation.writer.push_ordinary(message)
+                except (struct.error, TypeError):  # nothing was queued
+                    header.check_numbers()
+                    raise
                 if burst is not None:
                     message.release()
                     if burst or not channel.has_work:
@@ -75,7 +79,8 @@ class Poster:
         result = message.check_and_prepare()
         if result is not OK:
             return result
-        number = message._header.channel_number
+        header = message._header
+        number = header.channel_number
         channel = self._channels.get(number)
         if channel is None or channel.group is not self._group or self._group.closing:
             return self._open(message, opcode) if not number else self._refuse(message, channel)
@@ -143,7 +148,7 @@ class Poster:
         """Open a channel with a HelloRequest or a WelcomeRequest."""
         if self._group.closing:
             return message.refuse(AmpeError.SHUTDOWN_STARTED)
-        message.header.check_numbers()
+        message._header.check_numbers()
         address = parse_address(message)
         channel: Channel
         if opcode == OpCode.HELLO_REQUEST:
