@@ -31,6 +31,7 @@ from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.protocol.ending import Cause
 from pytofu.protocol.signals import engine_signal
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError, AmpeStatus
 
 log: Final = logging.getLogger("pytofu")
@@ -332,6 +333,21 @@ class Group(GroupContext):
                     readiness.serve()
             else:
                 await mailbox.wait_for_bell()
+
+    def peer(self, number: int) -> Result[PeerInfo, AmpeError]:
+        """Who is at the other end of a channel.
+
+        Errors: INVALID_CHANNEL_NUMBER, CHANNEL_CLOSED; INVALID_MESSAGE_CHANNEL_GROUP for another
+        group's; NOT_ALLOWED for a listener.
+        """
+        channel = self._numbers.open.get(number)
+        if channel is None:
+            return Err(self._numbers.why_unknown(number))
+        if channel.group is not self:
+            return Err(AmpeError.INVALID_MESSAGE_CHANNEL_GROUP)
+        if not isinstance(channel, IoChannel):
+            return Err(AmpeError.NOT_ALLOWED)
+        return Ok(channel.peer())
 
     def update_receiver(self, message: Message | None) -> Result[None, AmpeError]:
         """Put the application's own message, or a signal, into the mailbox (PROTOCOL 4)."""

@@ -51,6 +51,7 @@ class IoChannel(OpeningChannel):
         "_senders",
         "_short",
         "_told",
+        "_writes_after_reading",
     )
 
     def __init__(
@@ -77,6 +78,7 @@ class IoChannel(OpeningChannel):
         # So much that the answers to all that it may have sent by then still find a place.
         self._backlog = max(0, group.options.max_queued_bytes - group.budget.share_bytes)
         self._full = False  # whether it takes nothing at the moment
+        self._writes_after_reading = False  # whether, being full, it has to read first (TLS)
         self._said_all = False  # whether the peer knows that nothing more will be sent
         self._told = False  # that its share is used up, since it held nothing
         self._short = False  # whether there is no room for what it sends
@@ -104,7 +106,8 @@ class IoChannel(OpeningChannel):
 
     def _watch(self) -> None:
         """Ask for what this channel waits for."""
-        self.group.readiness.watch(self, read=not self.conversation.paused, write=self._full)
+        full = self._full and not self._writes_after_reading
+        self.group.readiness.watch(self, read=not self.conversation.paused, write=full)
 
     def on_readable(self, now: float) -> None:
         """Read once and deliver: with the poller's next turn it is everybody's turn again."""
@@ -137,6 +140,8 @@ class IoChannel(OpeningChannel):
                 link.acknowledge()
             if link.buffered or not conversation.may_send:
                 self._wake()
+            if self._writes_after_reading:
+                self._write()
             busy = conversation.reader.busy
             if busy or account.unfinished:
                 account.note_unfinished(conversation.reader.kept + conversation.reader.unread)
@@ -146,6 +151,8 @@ class IoChannel(OpeningChannel):
                 return  # as nearly always: nothing else can have changed
         elif isinstance(data, Wait):
             conversation.link_is_quiet()
+            if self._writes_after_reading and conversation.ending is None:
+                self._write()
         else:
             log.debug("channel %d: the connection ended: %s", self.number, data.detail)
             conversation.link_ended(data.error, data.detail)
@@ -281,6 +288,7 @@ class IoChannel(OpeningChannel):
             elif isinstance(written, Wait):
                 conversation.link_is_full(trio.current_time(), taken=taken)
                 self._full = True
+                self._writes_after_reading = written is Wait.READABLE
                 self._watch()
                 break
             else:
@@ -291,7 +299,7 @@ class IoChannel(OpeningChannel):
                 break
         else:
             if self._full:
-                self._full = False
+                self._full = self._writes_after_reading = False
                 conversation.all_written(trio.current_time())
                 self._watch()
         if self._senders is not None and writer.held <= self._high_water // 2:
@@ -311,6 +319,9 @@ class IoChannel(OpeningChannel):
         result = self._link.end()
         if isinstance(result, LinkError):
             self.conversation.link_ended(result.error, result.detail)
+        elif isinstance(result, Wait):  # until it has gone out, as if something were queued
+            self._full = True
+            self._watch()
         self._said_all = not isinstance(result, Wait)
 
     # ------------------------------------------------------------------ waiting to send
@@ -369,6 +380,8 @@ class IoChannel(OpeningChannel):
             self.on_readable(now)
             if not self._full:
                 self._write()
+        elif self._link is not None and self.conversation.ending is None:
+            self._go_on_opening()
         self.conversation.time_passed(now)
         self._settle()
 

@@ -15,6 +15,7 @@ from pytofu.values.errors import AmpeException, ShutdownException
 from pytofu.values.header import BinaryHeader
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 if TYPE_CHECKING:
@@ -173,6 +174,18 @@ class ChannelGroup:
         when the group is destroyed or the engine shut down; otherwise as `wait_receive`.
         """
         return _Received(self)
+
+    @public_api
+    @trio.lowlevel.enable_ki_protection
+    def peer(self, channel_number: int) -> Result[PeerInfo, AmpeError]:
+        """Who is at the other end of an open channel, as the system and TLS say it.
+
+        Empty (its `scheme` too) while the channel has no connection yet, and without an address
+        when the connection has just broken. Raises an `AmpeException`: INVALID_CHANNEL_NUMBER,
+        CHANNEL_CLOSED, INVALID_MESSAGE_CHANNEL_GROUP (another group's channel), or NOT_ALLOWED
+        (a listener).
+        """
+        return self._group.peer(channel_number)
 
     def statistics(self) -> ChannelGroupStatistics:
         """The group's counters at this moment."""
