@@ -30,7 +30,8 @@ from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.protocol.ending import Cause
 from pytofu.protocol.signals import engine_signal
 from pytofu.values.message import Message
-from pytofu.values.status import AmpeStatus
+from pytofu.values.peer_info import PeerInfo
+from pytofu.values.status import AmpeError, AmpeStatus
 
 log: Final = logging.getLogger("pytofu")
 
@@ -326,6 +327,21 @@ class Group(GroupContext):
                     self._serve()
             else:
                 await mailbox.wait_for_bell()
+
+    def peer(self, number: int) -> Result[PeerInfo, AmpeError]:
+        """Who is at the other end of a channel.
+
+        Errors: INVALID_CHANNEL_NUMBER, CHANNEL_CLOSED; INVALID_MESSAGE_CHANNEL_GROUP for another
+        group's; NOT_ALLOWED for a listener.
+        """
+        channel = self._numbers.open.get(number)
+        if channel is None:
+            return Err(self._numbers.why_unknown(number))
+        if channel.group is not self:
+            return Err(AmpeError.INVALID_MESSAGE_CHANNEL_GROUP)
+        if not isinstance(channel, IoChannel):
+            return Err(AmpeError.NOT_ALLOWED)
+        return Ok(channel.peer())
 
     def make_update(self, message: Message | None) -> Message:
         """The application's own message, for its new owner, or a signal (PROTOCOL 4).

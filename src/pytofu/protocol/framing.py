@@ -71,6 +71,7 @@ class FrameReader:
         "longest",
         "oversized",
         "read_len",
+        "refused",
         "violation",
     )
 
@@ -89,6 +90,8 @@ class FrameReader:
         """Bytes of a frame that has begun and is not yet whole."""
         self._needed = HEADER_LEN  # bytes with which going on makes sense
         self.violation: AmpeError | None = None
+        self.refused: bytes = b""
+        """How the frame begins that was the violation, or too long."""
 
     @property
     def unread(self) -> int:
@@ -157,6 +160,7 @@ class FrameReader:
             rule = rules[proto]
             if rule is not None and isinstance(rule, AmpeError):
                 self.violation = rule
+                self.refused = data[pos : pos + HEADER_LEN]
                 self.read_len += pos - self._pos
                 self._data = b""
                 self._pos = 0

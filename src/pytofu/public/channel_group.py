@@ -9,13 +9,15 @@ import trio
 
 from pytofu.engine.mailbox import MailBoxStatus
 from pytofu.patterns.arguments import whole_number
-from pytofu.patterns.result import OK, Err, Ok
+from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.public.belonging import NOBODY, Belonging, here
+from pytofu.public.boundary import public_api
 from pytofu.public.refusals import held_message, refusal, wrong_holder
 from pytofu.values.errors import AmpeException, ShutdownException
 from pytofu.values.header import BinaryHeader
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 if TYPE_CHECKING:
@@ -225,6 +227,20 @@ class ChannelGroup(Belonging):
         if here() != self._thread:
             raise self._misplaced("ChannelGroup.queued_bytes")
         return self._group.poster.queued_bytes(channel_number)
+
+    @public_api
+    @trio.lowlevel.enable_ki_protection
+    def peer(self, channel_number: int) -> Result[PeerInfo, AmpeError]:
+        """Who is at the other end of an open channel, as the system and TLS say it.
+
+        Empty (its `scheme` too) while the channel has no connection yet, and without an address
+        when the connection has just broken. Raises an `AmpeException`: INVALID_CHANNEL_NUMBER,
+        CHANNEL_CLOSED, INVALID_MESSAGE_CHANNEL_GROUP (another group's channel), or NOT_ALLOWED
+        (a listener).
+        """
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.peer")
+        return self._group.peer(channel_number)
 
     def statistics(self) -> ChannelGroupStatistics:
         """The group's counters at this moment."""
