@@ -170,6 +170,18 @@ class Group(GroupContext):
                 if channel.has_work:  # it may have been served meanwhile
                     self.work_on(channel)
 
+    def _work_on_quiet(self) -> None:
+        """Send what was posted on channels that bring nothing more: who asked waits for it.
+
+        What is posted on the others, while they keep the application busy, goes out together.
+        """
+        channels, self._with_work = self._with_work, []
+        for channel in channels:
+            if not channel.is_quiet:
+                self._with_work.append(channel)
+            else:
+                self.work_on(channel)
+
     def work_on(self, channel: Channel) -> None:
         """See `GroupContext`."""
         try:
@@ -247,8 +259,9 @@ class Group(GroupContext):
     def take(self) -> Message | None:
         """The next message if one has arrived; so quick that it needs no `Result`."""
         if self._taken == _TAKEN_WITHOUT_A_LOOK:
-            # Not `work`: what is posted meanwhile had better go out together.
             self._taken = 0
+            if self._with_work and self.mailbox:
+                self._work_on_quiet()
             self.readiness.serve()
         message = self.mailbox.take()
         if message is not None:
