@@ -80,7 +80,7 @@ class Options:
     """Bytes queued on a channel; above it, `post` raises ALLOCATION_FAILED. An accepted channel is
     not read from when they lack no more than its share of max_received_bytes, so that a peer that
     asks and does not read the answers is held back, and these still find a place."""
-    max_total_queued_bytes: int = _bytes(256 * _MIB)
+    max_total_queued_bytes: int = _bytes(64 * _MIB)
     """Bytes queued on all channels of the engine; above it, the channel with the most is closed
     (send_failed), and so on."""
 
