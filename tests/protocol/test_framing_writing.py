@@ -428,11 +428,13 @@ class TestOrdinaryMessages:
         burst = writer.push_ordinary(message)
         in_order = twin.check_and_prepare() is OK
         if burst is None:
-            assert message.header == before and not writer.size
+            assert message.header == before
+            assert not writer.size
             special = before.proto_byte & OPCODE_BITS > OpCode.SIGNAL
             assert text or edited or before.message_id <= 0 or special or not in_order
         else:
-            assert in_order and burst is reference.push(twin)
+            assert in_order
+            assert burst is reference.push(twin)
             assert message.header == twin.header
             assert (writer.size, writer.held) == (reference.size, reference.held)
             assert bytes(writer.block()) == bytes(reference.block())
