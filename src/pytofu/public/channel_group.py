@@ -91,6 +91,7 @@ class ChannelGroup(Belonging):
         result = self._post(message)
         if result is not OK:
             assert isinstance(result, Err)
+            assert message is not None
             raise refusal(result.error, message)
         holder._value = None
         return header
