@@ -106,7 +106,7 @@ class Ampe(Belonging):
             message = holder._value
             if message is None:
                 return
-            _ = message._header
+            _ = message._header.proto_byte
         except AttributeError:
             raise wrong_holder("Ampe.put", holder) from None
         holder._value = None
