@@ -54,7 +54,7 @@ SHOWN: Final = {
         "put back: <Holder, empty>",
         "kept: SIGNAL from the application: one",
         "then: SIGNAL from the engine, pool_empty",
-        "then: None",
+        "then: nothing",
         "put back, then: SIGNAL from the application: two",
         "put back, then: SIGNAL from the application: three",
     ],

@@ -19,6 +19,7 @@ The words:
   is told once a spell.
 """
 
+import os
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +29,9 @@ import trio
 
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.message import Account, Message, release_site
+
+_PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+"""Whose frames a warning leaves out, so that it points at the program's line."""
 
 
 class _Uncounted(Account):
@@ -212,7 +216,7 @@ class Budget:
                 "a message was dropped; post it or put it back (async for does that by itself)"
                 + (f": {place}" if place else ""),
                 ResourceWarning,
-                stacklevel=3,
+                skip_file_prefixes=(_PACKAGE,),
             )
 
     def collect(self) -> None:

@@ -77,7 +77,11 @@ class Listener(Channel):
     @property
     def _settings(self) -> dict[str, Any]:
         options = self.group.options
-        return {"reuse_port": options.reuse_port, "settings": options.tcp_settings}
+        return {
+            "reuse_port": options.reuse_port,
+            "settings": options.tcp_settings,
+            "context": options.tls_server,
+        }
 
     def work(self) -> None:
         """Listen, if that has not begun."""
@@ -122,6 +126,8 @@ class Listener(Channel):
         answer._account = UNCOUNTED
         self._welcome = None
         self.group.deliver(self._inbox, [answer])
+        for listening in begun:
+            self.group.admission.listening_at(listening.address)
         for door in self._doors:
             door.open()
 
