@@ -117,6 +117,34 @@ SHOWN: Final = {
         "a call cancelled: True",
         "and the next one: STILL THERE?",
     ],
+    "calls.py": [
+        "soup costs 4.5",
+        "refused: NOT_FOUND: 'stone'",
+        "the kitchen has given up tofu",
+    ],
+    "job_queue.py": [
+        "a worker has died",
+        "a worker has died",
+        f"done: {[number**2 for number in range(20)]}",
+    ],
+    "publish_subscribe.py": [
+        "heard by 2",
+        "12 m/s",
+        "missed some: True; received and missed: 10002",
+    ],
+    "survive_restarts.py": [
+        "the first server answers",
+        "the server has gone: it may have acted on that call, or not",
+        "the second server answers",
+    ],
+    "resume_file.py": [
+        "from byte 0",
+        "the server has gone",
+        "from byte 2,",
+        "the server has gone",
+        "from byte 4,",
+        "whole: True",
+    ],
     "print_spooler": [
         "server: accepted 'report' of alice",
         "client: 'report': 6 sheets printed",
@@ -125,6 +153,15 @@ SHOWN: Final = {
         "server: ended",
     ],
     "demo.py": ["  100 % of ", "  100 % of ", "TCP  ", "UDS  "],
+}
+
+# What the programs that use peers may be long, in lines, blank ones too.
+SHORT: Final = {
+    "calls.py": 60,
+    "job_queue.py": 60,
+    "publish_subscribe.py": 35,
+    "survive_restarts.py": 45,
+    "resume_file.py": 50,
 }
 
 
@@ -162,6 +199,11 @@ def test_example_runs_and_shows_what_it_is_for(example: str) -> None:
     lines = iter(done.stdout.splitlines())
     missing = [shown for shown in SHOWN[example] if not any(shown in line for line in lines)]
     assert not missing, done.stdout
+
+
+@pytest.mark.parametrize(("example", "lines"), SHORT.items())
+def test_example_of_peers_is_short(example: str, lines: int) -> None:
+    assert len((EXAMPLES / example).read_text(encoding="utf-8").splitlines()) <= lines
 
 
 def test_demo_fails_when_the_file_does_not_arrive_as_announced() -> None:
