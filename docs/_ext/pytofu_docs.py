@@ -1,6 +1,6 @@
 """What the documentation takes from the source: its tables, made anew at each build, and pictures.
 
-Directives: `picture`, `transitions`, `exceptions`, `opcodes`, `modules`.
+Directives: `picture`, `transitions`, `exceptions`, `opcodes`, `modules`, `measured`.
 """
 
 import ast
@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import ClassVar, Final
 
+import pytofu_search
 from docutils import nodes
 from pytofu_signatures import link_places, signature_for_users
 from pytofu_tables import Translator, name_columns
@@ -28,6 +29,7 @@ _SOURCES: Final = re.compile(r" ?\((?:PROTOCOL|pattern guide)[^)]*\)| Source: .*
 sys.path.insert(0, str(DOCS.parent))
 
 from docs.diagrams import modules, spoken, storeys  # noqa: E402  # the path is set just above
+from docs.panels import MEASURED, panels  # noqa: E402
 
 
 class Table(SphinxDirective):
@@ -174,6 +176,15 @@ class Picture(SphinxDirective):
         return [nodes.raw("", html, format="html")]
 
 
+class Measured(SphinxDirective):
+    """The picture of the benchmarks: its panels, as many beside each other as fit."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(MEASURED))
+        html = "\n".join(panels(MEASURED.read_text(encoding="utf-8")))
+        return [nodes.raw("", f'<div class="tofu-measured">{html}</div>', format="html")]
+
+
 _kept: Final[dict[str, list[str]]] = {}
 
 
@@ -195,10 +206,11 @@ def give_back(
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.setup_extension("sphinx.ext.autodoc")
-    for directive in (Exceptions, OpCodes, Transitions, Modules, Picture):
+    for directive in (Exceptions, OpCodes, Transitions, Modules, Picture, Measured):
         app.add_directive(directive.__name__.lower(), directive)
     app.set_translator("html", Translator)
     app.connect("doctree-resolved", name_columns)
+    app.connect("build-finished", pytofu_search.check)
     app.connect("autodoc-process-signature", signature_for_users)
     app.connect("autodoc-process-docstring", keep_from_napoleon, priority=100)
     app.connect("autodoc-process-docstring", give_back, priority=900)

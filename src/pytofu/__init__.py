@@ -89,6 +89,8 @@ from pytofu.values.message import Message, MessageReleasedError, trace_releases
 from pytofu.values.status import AmpeError, AmpeStatus
 from pytofu.values.text_headers import TextHeader, TextHeaders
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AcceptFailedException",
     "Address",

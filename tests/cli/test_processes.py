@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,58 @@ def test_sigterm_ends_a_server_as_ctrl_c_does(tmp_path: Path) -> None:
     with server("echo", listen_address("uds", tmp_path)) as echo:
         echo.end(signal.SIGTERM)
     assert echo.output[-1]["event"] == "summary"
+
+
+_PUBLISHER = """
+import sys
+from functools import partial
+
+import trio
+
+import pytofu
+
+async def main():
+    topics = pytofu.Topics()
+    async with trio.open_nursery() as nursery:
+        work = partial(pytofu.serve, None, sys.argv[1], topics=topics)
+        print(*await nursery.start(work), flush=True)
+        number = 0
+        while topics.publish("news.sport", b"%d" % number) == 0:
+            await trio.lowlevel.checkpoint()
+        for number in range(1, 4):
+            await topics.send("news.sport", b"%d" % number)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+def test_call_and_listen(kind: Kind, tmp_path: Path) -> None:
+    address = listen_address(kind, tmp_path)
+    with server("listen", address, "--reply", '{"sum": 3}') as listener:
+        call = run("call", listener.address, "add", '{"a": 1, "b": 2}', "--json")
+        send = run("send", listener.address, "--signal", "--body", "news")
+    assert (call.returncode, call.stderr, send.returncode) == (0, b"", 0)
+    assert json.loads(call.stdout)["value"] == {"sum": 3}
+    add, news, summary = listener.output
+    assert (add["event"], add["method"], add["value"]) == ("call", "add", {"a": 1, "b": 2})
+    assert (news["event"], news["text"]) == ("message", "news")
+    assert summary == {"event": "summary", "calls": 1, "messages": 1}
+
+
+def test_subscribe(kind: Kind, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _PUBLISHER, listen_address(kind, tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as publisher:
+        assert publisher.stdout is not None
+        where = publisher.stdout.readline().decode().strip()
+        finished = run("subscribe", where, "news.*", "--count", "4")
+        publisher.kill()
+    assert (finished.returncode, finished.stderr) == (0, b"")
+    assert finished.stdout.decode().splitlines() == [
+        "subscribed to news.*",
+        *(f"news.sport: {number}" for number in range(4)),
+        "4 messages, 0 missed",
+    ]
 
 
 def test_put_and_serve_files(kind: Kind, tmp_path: Path) -> None:

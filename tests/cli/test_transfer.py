@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytofu import OpCode, TextHeaders
+from pytofu.cli.endpoints import Target
 from pytofu.cli.output import Output, harmless
 from pytofu.cli.put import Upload, put
 from pytofu.cli.transfer import name_from_header, name_to_header
@@ -41,7 +42,7 @@ def inbox(tmp_path: Path) -> Path:
 async def test_a_file_arrives(file: Path, inbox: Path) -> None:
     printed, log = Printed(), Printed()
     async with file_server(inbox, log.output) as address:
-        await put(file, address, "copy", printed.output)
+        await put(file, Target(address), "copy", printed.output)
     assert (inbox / "copy").read_bytes() == CONTENT
     assert os.listdir(inbox) == ["copy"]
     sha256 = hashlib.sha256(CONTENT).hexdigest()
@@ -55,7 +56,7 @@ async def test_a_file_arrives(file: Path, inbox: Path) -> None:
 async def test_an_empty_file_arrives(file: Path, inbox: Path) -> None:
     os.truncate(file, 0)
     async with file_server(inbox, Printed().output) as address:
-        await put(file, address, "copy", Printed().output)
+        await put(file, Target(address), "copy", Printed().output)
     assert (inbox / "copy").read_bytes() == b""
 
 
@@ -65,7 +66,7 @@ async def test_bars_on_a_terminal(file: Path, inbox: Path, monkeypatch: pytest.M
     os.truncate(file, 5_000_000)
     screen, log = Terminal(), Terminal()
     async with file_server(inbox, Output(file=log)) as address:
-        await put(file, address, "copy", Output(file=screen))
+        await put(file, Target(address), "copy", Output(file=screen))
     assert "━" in screen.getvalue()
     assert "/5.0 MB" in screen.getvalue()
     assert "copy: 5 MB in" in screen.getvalue()
@@ -78,7 +79,7 @@ async def test_a_name_that_leads_elsewhere_is_refused(file: Path, inbox: Path, n
     log = Paper()
     async with file_server(inbox, Output(file=log)) as address:
         with fails(r"not a name|no such directory|name too long"):
-            await put(file, address, name, Printed().output)
+            await put(file, Target(address), name, Printed().output)
     assert f"refused {name}: " in log.getvalue()
     assert os.listdir(inbox) == []
 
@@ -87,10 +88,10 @@ async def test_what_is_there_stays(file: Path, inbox: Path) -> None:
     (inbox / "file").write_bytes(b"old")
     async with file_server(inbox, Printed().output) as address:
         with fails("there is such a file already"):
-            await put(file, address, "file", Printed().output)
+            await put(file, Target(address), "file", Printed().output)
     assert (inbox / "file").read_bytes() == b"old"
     async with file_server(inbox, Printed().output, overwrite=True) as address:
-        await put(file, address, "file", Printed().output)
+        await put(file, Target(address), "file", Printed().output)
     assert (inbox / "file").read_bytes() == CONTENT
 
 
@@ -98,7 +99,7 @@ async def test_what_is_there_stays(file: Path, inbox: Path) -> None:
 async def test_a_name_that_cannot_be_sent(file: Path, name: str) -> None:
     async with peer() as address:
         with fails("this name cannot be sent"):
-            await put(file, address, name, Printed().output)
+            await put(file, Target(address), name, Printed().output)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ async def test_odd_names_are_kept(inbox: Path, tmp_path: Path, name: str) -> Non
     (tmp_path / name).write_bytes(CONTENT)
     log = Paper()
     async with file_server(inbox, Output(file=log)) as address:
-        await put(tmp_path / name, address, name, Printed().output)
+        await put(tmp_path / name, Target(address), name, Printed().output)
     assert os.listdir(inbox) == [name]
     assert f"stored {harmless(name)}: " in log.getvalue()
 
@@ -131,7 +132,7 @@ async def test_odd_names_are_kept(inbox: Path, tmp_path: Path, name: str) -> Non
 async def test_names_that_cannot_be_kept_are_refused(file: Path, inbox: Path, name: str) -> None:
     async with file_server(inbox, Printed().output) as address:
         with fails("not a name of a file in the directory|this name cannot be sent"):
-            await put(file, address, name, Printed().output)
+            await put(file, Target(address), name, Printed().output)
     assert os.listdir(inbox) == []
 
 
@@ -172,7 +173,7 @@ async def test_a_file_that_changes_while_it_is_sent(
     monkeypatch.setattr(Upload, "run", change_and_run)
     async with file_server(inbox, Printed().output) as address:
         with fails(f"{file} has changed while it was being sent"):
-            await put(file, address, "x", Printed().output)
+            await put(file, Target(address), "x", Printed().output)
     assert os.listdir(inbox) == []
 
 
@@ -187,14 +188,14 @@ async def test_a_file_that_cannot_be_read_to_its_end(
     named = pytest.RaisesExc(OSError, check=lambda error: error.filename == str(file))
     async with file_server(inbox, Printed().output) as address:
         with pytest.RaisesGroup(named, flatten_subgroups=True):
-            await put(file, address, "x", Printed().output)
+            await put(file, Target(address), "x", Printed().output)
     assert os.listdir(inbox) == []
 
 
 async def test_a_server_that_is_no_file_server(file: Path) -> None:
     async with peer({**POLITE, OpCode.REQUEST: respond}) as address:
         with fails("not as serve-files does"):
-            await put(file, address, "file", Printed().output)
+            await put(file, Target(address), "file", Printed().output)
 
 
 # ---------------------------------------------------------------------- misbehaving clients
@@ -271,5 +272,5 @@ async def test_a_disk_that_is_full(
         with monkeypatch.context() as patched:
             patched.setattr("pytofu.cli.receiving.os.write", write)
             with fails("No space left on device"):
-                await put(file, address, "x", Printed().output)
+                await put(file, Target(address), "x", Printed().output)
     assert os.listdir(inbox) == []

@@ -1,5 +1,6 @@
 """The pictures are what `python -m docs.diagrams` draws now, and the flows are what happens."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Self, assert_never
@@ -9,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from docs import diagrams
+from docs import diagrams, panels
 from docs.flows import (
     FLOWS,
     Carry,
@@ -55,6 +56,21 @@ def test_every_picture_is_current() -> None:
 def test_every_picture_is_on_a_page() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert not [name for name in diagrams.drawings() if f"{{picture}} {name[:-4]}\n" not in text]
+
+
+def test_the_panels_of_the_benchmarks_are_whole() -> None:
+    svg = panels.MEASURED.read_text(encoding="utf-8")
+    shapes = re.findall(r"<(?:text|rect) x=.*", svg)
+    found = panels.panels(svg)
+    assert [shape for panel in found for shape in panel.splitlines()[1:-1]] == shapes
+    assert len(found) == svg.count('font-weight="bold"') > 10
+    for panel in found:
+        size = re.search(r'viewBox="(\d+) (\d+) (\d+) (\d+)"', panel)
+        assert size is not None
+        left, top, width, height = map(int, size.groups())
+        for x, y, length in re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)"', panel):
+            assert left < int(x) < int(x) + int(length) + 100 < left + width  # 100: the figure
+            assert top < int(y) < top + height - 14
 
 
 def test_every_state_has_its_place() -> None:

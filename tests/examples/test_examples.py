@@ -20,6 +20,32 @@ pytestmark = pytest.mark.timeout(TIMEOUT + 5)
 
 # Lines of what each example prints, in order; other lines may stand in between.
 SHOWN: Final = {
+    "calls.py": [
+        "items: ['tofu']",
+        "left: 1",
+        "refused: FAILED_PRECONDITION 1 left",
+        "refused: NOT_FOUND 'natto'",
+        "the server: nobody waits any more",
+    ],
+    "jobs.py": [
+        "a worker has died",
+        "a worker has died",
+        f"done: {[number**2 for number in range(20)]}",
+    ],
+    "publish.py": ["quick has heard all", "some: True - and none uncounted: 100"],
+    "restarts.py": [
+        "the first server answers",
+        "the server has gone: it may have acted on that call, or not",
+        "the second server answers",
+    ],
+    "files.py": [
+        "from byte 0",
+        "the server has gone",
+        "from byte 2,",
+        "the server has gone",
+        "from byte 4,",
+        "whole: True",
+    ],
     "create_and_destroy.py": [
         "inside the block: 1 group",
         "outside: SHUTDOWN_STARTED",
@@ -95,34 +121,6 @@ SHOWN: Final = {
         "unlucky: communication_failed",
         "lucky: success",
     ],
-    "calls.py": [
-        "soup costs 4.5",
-        "refused: NOT_FOUND: 'stone'",
-        "the kitchen has given up tofu",
-    ],
-    "job_queue.py": [
-        "a worker has died",
-        "a worker has died",
-        f"done: {[number**2 for number in range(20)]}",
-    ],
-    "publish_subscribe.py": [
-        "heard by 2",
-        "12 m/s",
-        "missed some: True; received and missed: 10002",
-    ],
-    "survive_restarts.py": [
-        "the first server answers",
-        "the server has gone: it may have acted on that call, or not",
-        "the second server answers",
-    ],
-    "resume_file.py": [
-        "from byte 0",
-        "the server has gone",
-        "from byte 2,",
-        "the server has gone",
-        "from byte 4,",
-        "whole: True",
-    ],
     "several_peers.py": [
         "bob: that is why, carol: that is why",
         "nobody: True",
@@ -141,15 +139,6 @@ SHOWN: Final = {
     "demo.py": ["  100 % of ", "  100 % of ", "TCP  ", "UDS  "],
 }
 
-# What the programs that use peers may be long, in lines, blank ones too.
-SHORT: Final = {
-    "calls.py": 60,
-    "job_queue.py": 60,
-    "publish_subscribe.py": 35,
-    "survive_restarts.py": 45,
-    "resume_file.py": 50,
-}
-
 
 def command(example: str, *arguments: str) -> list[str]:
     """Warnings, such as those of forgotten sockets and files, are errors here too."""
@@ -161,9 +150,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(pytofu.__file__).parent.parent)}
 
 
-def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(example: str, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(example, *arguments),
+        input=typed,
         capture_output=True,
         check=False,
         env=environment(),
@@ -178,6 +168,20 @@ def test_no_example_is_forgotten() -> None:
     assert SHOWN.keys() == programs | packages
 
 
+MOST_LINES: Final = {
+    "calls.py": 60,
+    "jobs.py": 60,
+    "publish.py": 35,
+    "restarts.py": 45,
+    "files.py": 50,
+}
+
+
+@pytest.mark.parametrize(("example", "most"), MOST_LINES.items())
+def test_what_is_often_needed_is_short(example: str, most: int) -> None:
+    assert len((EXAMPLES / example).read_text(encoding="utf-8").splitlines()) <= most
+
+
 @pytest.mark.parametrize("example", SHOWN)
 def test_example_runs_and_shows_what_it_is_for(example: str) -> None:
     done = run(example)
@@ -187,14 +191,9 @@ def test_example_runs_and_shows_what_it_is_for(example: str) -> None:
     assert not missing, done.stdout
 
 
-@pytest.mark.parametrize(("example", "lines"), SHORT.items())
-def test_example_of_peers_is_short(example: str, lines: int) -> None:
-    assert len((EXAMPLES / example).read_text(encoding="utf-8").splitlines()) <= lines
-
-
 def test_demo_fails_when_the_file_does_not_arrive_as_announced() -> None:
-    """A file of /proc has a size of 0 and contents all the same."""
-    done = run("demo.py", "/proc/self/status")
+    """A pipe has a size of 0 and contents all the same."""
+    done = run("demo.py", "/dev/stdin", typed="more than nothing")
     assert done.returncode == 1
     assert "of 0 bytes of the file" in done.stderr
 

@@ -24,6 +24,7 @@ from pytofu import (
     UDSServerAddress,
     parse_address,
 )
+from tests.leaks import open_files
 from tests.support import (
     App,
     Event,
@@ -404,7 +405,7 @@ async def test_accepting_goes_on_when_there_are_files_again(
 def no_more_files() -> Iterator[None]:
     """This process can open no file, socket or anything while the block lasts."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    highest = max(open_files())
     with contextlib.ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))

@@ -5,7 +5,6 @@ in whatever way. So a file with such a name, of our own user, that nobody has lo
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets
@@ -28,6 +27,8 @@ def is_temporary(name: str) -> bool:
 
 def create(name: str, directory: int) -> int:
     """Create and lock a file in a directory, both descriptors. Raises OSError; blocks."""
+    import fcntl  # not on Windows
+
     while True:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(name, flags, 0o666, dir_fd=directory)
@@ -54,6 +55,8 @@ def remove_leftovers(root: Path) -> int:
 
 
 def _remove(name: str, directory: int) -> bool:
+    import fcntl  # not on Windows
+
     flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(name, flags, dir_fd=directory)
     try:

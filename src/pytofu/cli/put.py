@@ -12,14 +12,13 @@ import trio
 from rich.console import RenderableType
 
 from pytofu import AmpeException
-from pytofu.cli.addresses import to_client_address
 from pytofu.cli.conversation import Conversation, Received, dial
+from pytofu.cli.endpoints import Target, connecting
 from pytofu.cli.inputs import open_regular
-from pytofu.cli.options import example, json_option, wait_option
+from pytofu.cli.options import example, json_option
 from pytofu.cli.output import Output, duration_text, harmless, progress_bar, size_text
 from pytofu.cli.running import CommandError, naming, unless_interrupted
 from pytofu.cli.transfer import ERROR, FILE, SHA256, SIZE, name_to_header
-from pytofu.values.address_text import ClientAddress
 
 _PART_LEN: Final = 60 * 1024
 
@@ -87,15 +86,13 @@ class Upload:
         return self._digest.hexdigest()
 
 
-async def put(
-    path: Path, address: ClientAddress, name: str, output: Output, wait: float = 0.0
-) -> None:
+async def put(path: Path, target: Target, name: str, output: Output) -> None:
     """Send a file and say how it went.
 
     Raises `CommandError` when it was not stored, `OSError` when it cannot be read.
     """
     with open_regular(path) as file:
-        async with dial(address, wait) as conversation:
+        async with dial(target) as conversation:
             upload = Upload(conversation, path, file, name)
             started = time.perf_counter()
             bar = progress_bar(output)
@@ -126,18 +123,15 @@ async def put(
 
 @click.command("put", epilog=example("pytofu put movie.mp4 tcp://127.0.0.1:7099"))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("address", callback=to_client_address)
+@connecting
 @click.option("--name", help="Store it under this name; the file's own is the default.")
-@wait_option
 @json_option
-def command(
-    file: Path, address: ClientAddress, name: str | None, wait: float, as_json: bool
-) -> None:
+def command(file: Path, target: Target, name: str | None, as_json: bool) -> None:
     """Send a file to `pytofu serve-files`.
 
     It is done when the server has stored the file and found its SHA-256 hash to be right.
     """
     if name == "":
         raise click.UsageError("--name is empty")
-    work = partial(put, file, address, name or file.name, Output(as_json=as_json), wait)
+    work = partial(put, file, target, name or file.name, Output(as_json=as_json))
     trio.run(unless_interrupted, work)

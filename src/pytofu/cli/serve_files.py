@@ -8,7 +8,7 @@ import click
 import trio
 
 from pytofu import Ampe, AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe
-from pytofu.cli.addresses import to_server_addresses
+from pytofu.cli.endpoints import listening
 from pytofu.cli.leftovers import remove_leftovers
 from pytofu.cli.options import Seconds, example, json_option
 from pytofu.cli.output import Output, number_of, size_text
@@ -96,9 +96,7 @@ async def serve_files(
 @click.argument(
     "directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-@click.argument(
-    "addresses", metavar="ADDRESS...", nargs=-1, required=True, callback=to_server_addresses
-)
+@listening
 @click.option("--overwrite", is_flag=True, help="Let a file replace one of the same name.")
 @click.option(
     "--max-size",

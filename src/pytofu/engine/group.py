@@ -2,7 +2,6 @@
 
 import contextvars
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -62,7 +61,7 @@ class Group(GroupContext):
         self.limits: Limits = limits
         self.admission: Admission = admission
         self.traffic: Traffic = Traffic()
-        self.deadlines: Deadlines = Deadlines(self._deadlines_changed)
+        self.deadlines: Deadlines = Deadlines(self._sleep_less)
         self.mailbox: FairMailBox = FairMailBox()
         self.channels: set[Channel] = set()
         self.short_of_share: set[Channel] = set()
@@ -76,7 +75,7 @@ class Group(GroupContext):
         self._starting: list[Callable[[], Awaitable[None]]] = []  # until the nursery is there
         self._with_work: list[Channel] = []
         self._returning: list[Callable[[], bool]] = []  # of closed channels: give back more
-        self._taken = 0  # from the mailbox, since the sockets were looked at
+        self._look_at = _TAKEN_WITHOUT_A_LOOK  # so many messages taken, look at the sockets
         self._receiver_leads = False
         self._sleeper: trio.lowlevel.Task | None = None  # the group's task, until it is to lead
         self._nap = trio.CancelScope()  # around its sleep and its lead, until the next deadline
@@ -142,8 +141,9 @@ class Group(GroupContext):
             sleeper, self._sleeper = self._sleeper, None
             trio.lowlevel.reschedule(sleeper)
 
-    def _deadlines_changed(self) -> None:
-        self._nap.deadline = self.deadlines.earliest
+    def _sleep_less(self) -> None:
+        if self.deadlines.earliest < self._nap.deadline:
+            self._nap.deadline = self.deadlines.earliest
 
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
         """See `GroupContext`. The task's context is empty: it keeps nothing of its caller alive."""
@@ -246,26 +246,25 @@ class Group(GroupContext):
 
     def take(self) -> Message | None:
         """The next message if one has arrived; so quick that it needs no `Result`."""
-        if self._taken == _TAKEN_WITHOUT_A_LOOK:
+        mailbox = self.mailbox
+        if mailbox.taken >= self._look_at:
             # Not `work`: what is posted meanwhile had better go out together.
-            self._taken = 0
-            self.readiness.serve()
-        message = self.mailbox.take()
-        if message is not None:
-            self._taken += 1
-            self.poster.answer_expected = True
-        return message
+            self._serve()
+        return mailbox.take()
+
+    def _serve(self) -> None:
+        self._look_at = self.mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+        self.readiness.serve()
 
     def look(self) -> None:
         """Do what there is to do, and see what has arrived, without waiting for anything.
 
         Not when the group is closing.
         """
-        self._taken = 0
         self.work()
         if self._returning:
             self._go_on_returning()
-        self.readiness.serve()
+        self._serve()
 
     async def receive(
         self,
@@ -284,26 +283,24 @@ class Group(GroupContext):
                 self.look()
             message = self.take()
             return Err(MailBoxStatus.TIMEOUT) if message is None else Ok(message)
-        if timeout == math.inf:
-            return await self._receive()
         with trio.move_on_after(timeout):
-            return await self._receive()
+            return await self.receive_some_time()
         return Err(MailBoxStatus.TIMEOUT)
 
-    async def _receive(self) -> Result[Message, MailBoxStatus]:
-        """Lead, or follow, until there is a message."""
+    async def receive_some_time(self) -> Result[Message, MailBoxStatus]:
+        """`receive` without a limit of time: lead, or follow, until there is a message."""
         mailbox, readiness = self.mailbox, self.readiness
         waited = False
         while True:
             self.work()
             if self._returning:
                 self._go_on_returning()
-            if mailbox and not waited:
+            if mailbox.turns and not waited:
                 await trio.lowlevel.checkpoint()
                 waited = True
             message = self.take()
             if message is not None:
-                if mailbox:
+                if mailbox.turns:
                     mailbox.ring()  # for the next: one ring may stand for several messages
                 return Ok(message)
             if mailbox.closed:
@@ -328,8 +325,7 @@ class Group(GroupContext):
                     self._receiver_leads = False
                     mailbox.ring()  # one that follows may take the lead
                 if not mailbox.closed:
-                    self._taken = 0
-                    readiness.serve()
+                    self._serve()
             else:
                 await mailbox.wait_for_bell()
 

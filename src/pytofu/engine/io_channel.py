@@ -5,6 +5,7 @@ Everything here happens in one step, in whatever task calls: the reactor when th
 """
 
 import logging
+import math
 from collections import deque
 from typing import Final
 
@@ -115,9 +116,11 @@ class IoChannel(OpeningChannel):
             self._go_on_opening()
             self._settle()
             return
+        queued = conversation.writer.size
         if (
-            self._accepted
-            and conversation.writer.size > self._most_queued
+            queued
+            and self._accepted
+            and queued > self._most_queued
             and conversation.may_send
             and conversation.state is not State.FINISHING
         ):
@@ -125,21 +128,21 @@ class IoChannel(OpeningChannel):
             self._watch()
             self._settle()
             return
-        account = self.account
-        wanted = conversation.reader.wanted
+        account, reader = self.account, conversation.reader
+        wanted = reader.wanted
         data = link.receive(min(wanted, _SMALL_READ) if account.budget.tight else wanted)
         if isinstance(data, bytes):
             self.group.traffic.bytes_received += len(data)
             messages = conversation.receive(data, account.room, now)
             if messages:
                 self._deliver(messages)
-            if conversation.reader.kept and len(data) < _SMALL_READ:
-                link.acknowledge()
             if link.buffered or not conversation.may_send:
                 self._wake()
-            busy = conversation.reader.busy
+            busy = reader.busy
             if busy or account.unfinished:
-                account.note_unfinished(conversation.reader.kept + conversation.reader.unread)
+                if reader.kept and len(data) < _SMALL_READ:
+                    link.acknowledge()
+                account.note_unfinished(reader.kept + reader.unread)
                 if account.budget.excess:
                     self.group.make_room()
             if conversation.state is State.OPEN and not busy:
@@ -250,7 +253,8 @@ class IoChannel(OpeningChannel):
             if self._open and not self._full:
                 self._write()
         self._note_queued()
-        self._settle()
+        if not self.conversation.is_at_ease or self.alarm != math.inf:
+            self._settle()  # else, as nearly always, writing has changed nothing
 
     @property
     def _most_queued(self) -> int:

@@ -25,7 +25,7 @@ _NULL_MESSAGE: Final = Err(AmpeError.NULL_MESSAGE)
 class Poster:
     """What a group does with what its application posts."""
 
-    __slots__ = ("_channels", "_group", "_queues", "_numbers", "_waiting", "answer_expected")
+    __slots__ = ("_channels", "_group", "_mailbox", "_numbers", "_queues", "answered")
 
     def __init__(
         self, group: GroupContext, numbers: ChannelNumbers[Channel], mailbox: FairMailBox
@@ -33,10 +33,10 @@ class Poster:
         self._group = group
         self._numbers = numbers  # of the whole engine
         self._channels = numbers.open
-        self._waiting = mailbox.turns  # what waits to be received
+        self._mailbox = mailbox
         self._queues = group.queues
-        self.answer_expected: bool = False
-        """Something was received and nothing posted since: the next post may be its answer."""
+        self.answered: int = 0
+        """Messages that had been received when something was last written at once."""
 
     def post(self, message: Message | None) -> Result[None, AmpeError]:
         """Validate and queue.
@@ -86,8 +86,9 @@ class Poster:
         if burst:
             self._group.work_on(channel)
         elif not channel.has_work:
-            if self.answer_expected and not self._waiting:
-                self.answer_expected = False
+            mailbox = self._mailbox
+            if not mailbox.turns and mailbox.taken != self.answered:
+                self.answered = mailbox.taken  # it may be what somebody waits for
                 self._group.work_on(channel)
             else:
                 self._group.schedule(channel)
@@ -146,3 +147,10 @@ class Poster:
         if isinstance(channel, IoChannel) and channel.must_wait and channel.group is self._group:
             return channel
         return None
+
+    def queued_bytes(self, number: int) -> int:
+        """Bytes that wait to be sent on a channel of the group; 0 if there is none of the number."""
+        channel = self._channels.get(number)
+        if isinstance(channel, IoChannel) and channel.group is self._group:
+            return channel.conversation.writer.held
+        return 0

@@ -36,6 +36,11 @@ class Outlet:
         self._chnls = chnls
         self.number: int = number
 
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes posted that the operating system has not taken yet."""
+        return self._chnls.queued_bytes(self.number)
+
     def _message(
         self, opcode: OpCode, ident: int, lines: HeaderLines, body: bytes, more: bool
     ) -> Holder[Message]:

@@ -52,9 +52,10 @@ from pytofu.values.header import HEADER_LEN, OpCode
 from pytofu.values.message import Account, Message
 from pytofu.values.status import AmpeError, AmpeStatus
 
-_GREETING: Final = frozenset({State.HELLO_SENT, State.HELLO_THEN_BYE_SENT})
-_BYE_UNANSWERED: Final = frozenset({State.BYE_SENT, State.BYE_CROSSED})
-_CLOSING: Final = frozenset({State.BYE_ANSWERED, State.FINISHING})
+# Tuples: to look into a set, a member of an Enum is hashed by a function in Python.
+_GREETING: Final = (State.HELLO_SENT, State.HELLO_THEN_BYE_SENT)
+_BYE_UNANSWERED: Final = (State.BYE_SENT, State.BYE_CROSSED)
+_CLOSING: Final = (State.BYE_ANSWERED, State.FINISHING)
 
 
 @attrs.frozen(kw_only=True)
@@ -321,6 +322,19 @@ class Conversation:
         return self.state is State.FINISHING and not self.writer.size
 
     # ------------------------------------------------------------------ the time
+
+    @property
+    def is_at_ease(self) -> bool:
+        """Whether it is open, both sides read, and nothing is half received or half sent.
+
+        Then there is no deadline, and nothing to do but to receive and to send.
+        """
+        return (
+            self.state is State.OPEN
+            and not self.paused
+            and self._full_since == math.inf
+            and not self.reader.busy
+        )
 
     def deadline(self) -> float:
         """When time will be up if nothing happens before; infinity if never."""

@@ -1,7 +1,6 @@
 """`ChannelGroup`: what an application talks to (PROTOCOL 2 to 4; pattern guide, section 12)."""
 
 import itertools
-import math
 from collections.abc import AsyncIterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Self, overload
@@ -141,14 +140,15 @@ class ChannelGroup:
             message = group.take()
             if message is not None:
                 return message
-        timeout = math.inf if timeout_ns is None else max(timeout_ns, 0) / 1e9
-        match await group.receive(timeout):
-            case Ok(message):
-                return message
-            case Err(MailBoxStatus.TIMEOUT):
-                return None
-            case Err():
-                raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
+        if timeout_ns is None:
+            result = await group.receive_some_time()
+        else:
+            result = await group.receive(max(timeout_ns, 0) / 1e9)
+        if isinstance(result, Ok):
+            return result.value
+        if result.error is MailBoxStatus.TIMEOUT:
+            return None
+        raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
 
     @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> Message | None:
@@ -198,6 +198,14 @@ class ChannelGroup:
         when the group is destroyed or the engine shut down; otherwise as `wait_receive`.
         """
         return _Received(self)
+
+    def queued_bytes(self, channel_number: int) -> int:
+        """Bytes posted on a channel that the operating system has not taken yet.
+
+        0 when nothing waits, and for a number that is no open channel of this group. Compare
+        `Options.high_water`, from which `send` waits.
+        """
+        return self._group.poster.queued_bytes(channel_number)
 
     def statistics(self) -> ChannelGroupStatistics:
         """The group's counters at this moment."""
