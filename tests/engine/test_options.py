@@ -41,7 +41,7 @@ def test_every_option_has_a_default() -> None:
         max_hello_bytes=16 * kib,
         high_water=mib,
         max_queued_bytes=16 * mib,
-        max_total_queued_bytes=256 * mib,
+        max_total_queued_bytes=64 * mib,
         max_channels=10_000,
         max_channels_per_host=None,
         accept_filter=None,

@@ -169,6 +169,18 @@ class Group(GroupContext):
                 if channel.has_work:  # it may have been served meanwhile
                     self.work_on(channel)
 
+    def _work_on_quiet(self) -> None:
+        """Send what was posted on channels that bring nothing more: who asked waits for it.
+
+        What is posted on the others, while they keep the application busy, goes out together.
+        """
+        channels, self._with_work = self._with_work, []
+        for channel in channels:
+            if not channel.is_quiet:
+                self._with_work.append(channel)
+            else:
+                self.work_on(channel)
+
     def work_on(self, channel: Channel) -> None:
         """See `GroupContext`."""
         try:
@@ -248,6 +260,8 @@ class Group(GroupContext):
         mailbox = self.mailbox
         if mailbox.taken >= self._look_at:
             # Not `work`: what is posted meanwhile had better go out together.
+            if self._with_work and mailbox.turns:
+                self._work_on_quiet()
             self._serve()
         return mailbox.take()
 

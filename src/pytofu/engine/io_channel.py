@@ -201,6 +201,11 @@ class IoChannel(OpeningChannel):
             self.group.ran_short(self)
         account.wait_for_room()
 
+    @property
+    def is_quiet(self) -> bool:
+        """See `Channel`."""
+        return not self._inbox
+
     def receiver_waits(self) -> None:
         """See `Channel`.
 
@@ -395,8 +400,10 @@ class IoChannel(OpeningChannel):
             return
         conversation = self.conversation
         returned = conversation.take_returned() if conversation.ending is None else []
+        for message in returned:
+            message._account = UNCOUNTED
         if returned:
-            self._give_back(returned)
+            self.group.deliver(self._inbox, returned)
         if conversation.ending is None and conversation.unread and not self._short:
             self._wait_for_room()
         if conversation.must_end_sending and self._open and not self._said_all:
@@ -416,11 +423,6 @@ class IoChannel(OpeningChannel):
             if self._link.buffered:
                 self._wake()
         self.group.deadlines.expect(self)
-
-    def _give_back(self, messages: list[Message]) -> None:
-        for message in messages:
-            message._account = UNCOUNTED
-        self.group.deliver(self._inbox, messages)
 
     def _finish(self) -> None:
         """Close the link, give back what was not sent, report the end. At once, and once."""
@@ -443,6 +445,7 @@ class IoChannel(OpeningChannel):
             self.group.limits.reached(ending.detail)
         if self._senders is not None:
             self._senders.unpark_all()
+        self.group.queues.returning += self.queued
         self._returning = Returning(self.conversation.last_messages())
         if not self._go_on_returning():
             self.group.return_later(self._go_on_returning)
@@ -458,5 +461,6 @@ class IoChannel(OpeningChannel):
             if not rest.done:
                 return False
         self.group.queues.note(-self.queued)
+        self.group.queues.returning -= self.queued
         self.group.remove(self)
         return True

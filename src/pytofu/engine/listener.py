@@ -29,8 +29,9 @@ _LISTEN_ON_LINE: Final = re.compile(rb"((?:^|\r\n))" + LISTEN_ON_HEADER.encode()
 _CAPACITY_PAUSE: Final = 0.1
 """Seconds without accepting when the system has no more files or memory for connections."""
 
-_MOST_ACCEPTS: Final = 64
-"""Connections accepted in one go."""
+_MOST_ACCEPTS: Final = 2
+"""Connections accepted in one go. Each costs as much as several messages, and who only connects and
+leaves would have most of the time if there were more."""
 
 
 class Listener(Channel):

@@ -107,7 +107,7 @@ class Ampe(Belonging):
             message = holder._value
             if message is None:
                 return
-            _ = message._header
+            _ = message._header.proto_byte
         except AttributeError:
             raise wrong_holder("Ampe.put", holder) from None
         holder._value = None
@@ -140,23 +140,15 @@ class Ampe(Belonging):
 
         Its mailbox is emptied into the pool at once, and whoever waits to receive gets
         `ShutdownException`. Takes at most `Options.close_timeout`. A checkpoint; cancelling it
-        closes the rest at once, with resets. A second call waits for the first.
+        closes the rest at once, with resets. A second call waits for the first. Raises `TypeError`
+        for what is no group, `ValueError` for one of another engine.
         """
         if here() != self._thread:
             raise self._misplaced("Ampe.destroy")
-        group = self._group_of(chnls)
-        group.close(abort=False)
-        try:
-            await group.closed.wait()
-        finally:
-            if not group.closed.is_set():
-                await _abort(group)
-
-    def _group_of(self, chnls: ChannelGroup) -> Group:
         must_be("Ampe.destroy", "a ChannelGroup", ChannelGroup, chnls)
         if chnls._group.budget is not self._engine.budget:
             raise ValueError(f"Ampe.destroy was given a group of another engine: {chnls!r}")
-        return chnls._group
+        await _destroy(chnls._group)
 
     @asynccontextmanager
     @trio.lowlevel.enable_ki_protection
@@ -179,7 +171,7 @@ class Ampe(Belonging):
         except BaseException:
             await _abort(chnls._group)
             raise
-        await self.destroy(chnls)
+        await _destroy(chnls._group)
 
     def statistics(self) -> AmpeStatistics:
         """The engine's counters at this moment."""
@@ -203,6 +195,15 @@ class Ampe(Belonging):
             bytes_queued=engine.queues.total,
             limits_reached=dict(engine.limits.counts),
         )
+
+
+async def _destroy(group: Group) -> None:
+    group.close(abort=False)
+    try:
+        await group.closed.wait()
+    finally:
+        if not group.closed.is_set():
+            await _abort(group)
 
 
 async def _abort(closable: "Engine | Group") -> None:

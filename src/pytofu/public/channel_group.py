@@ -87,6 +87,7 @@ class ChannelGroup(Belonging):
         try:
             message = holder._value
             header = message._header  # type: ignore[union-attr]
+            _ = header.proto_byte  # Message itself, the class, has a _header too
         except AttributeError:
             raise wrong_holder("ChannelGroup.post", holder) from None
         result = self._post(message)
