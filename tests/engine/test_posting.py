@@ -80,7 +80,7 @@ async def test_a_burst_is_written_before_the_end_of_the_turn(
     link = ScriptedLink()
     async with open_app() as app:
         end = await open_end(app, side, link, monkeypatch)
-        app.chnls._group.poster.answer_expected = False
+        app.chnls._group.poster.answered = app.chnls._group.mailbox.taken
         end.post(OpCode.SIGNAL, 1, body=bytes(60_000))
         assert link.sent == b""
         end.post(OpCode.SIGNAL, 2, body=bytes(60_000))

@@ -20,6 +20,26 @@ pytestmark = pytest.mark.timeout(TIMEOUT + 5)
 
 # Lines of what each example prints, in order; other lines may stand in between.
 SHOWN: Final = {
+    "calls.py": [
+        "items: ['tofu']",
+        "left: 1",
+        "refused: FAILED_PRECONDITION 1 left",
+        "refused: NOT_FOUND 'natto'",
+        "the server: nobody waits any more",
+    ],
+    "jobs.py": [
+        "a worker has died; its job goes to another",
+        "squares: [0, 1, 4, 9, 16, 25, 36, 49]",
+    ],
+    "publish.py": ["quick has heard all", "some: True - and none uncounted: 100"],
+    "restarts.py": [
+        "connected",
+        "b'hello, one'",
+        "in doubt: it was carried out, or it was not",
+        "connected",
+        "b'hello, two'",
+    ],
+    "files.py": ["from byte 0", "from byte 458752", "the same: True"],
     "create_and_destroy.py": [
         "inside the block: 1 group",
         "outside: SHUTDOWN_STARTED",
@@ -124,7 +144,13 @@ SHOWN: Final = {
         "client: bye",
         "server: ended",
     ],
-    "demo.py": ["  100 % of ", "  100 % of ", "TCP  ", "UDS  "],
+    "demo.py": [
+        *("  100 % of ", "  100 % of ", "TCP  ", "UDS  "),
+        "  calls   1,000 answered",
+        "divide(1, 0) is refused: INVALID_ARGUMENT: division by zero",
+        "lines there and back, in capitals",
+        "  topic   tick.0, tick.1, tick.2, tick.3, tick.4",
+    ],
 }
 
 
@@ -138,9 +164,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(pytofu.__file__).parent.parent)}
 
 
-def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(example: str, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(example, *arguments),
+        input=typed,
         capture_output=True,
         check=False,
         env=environment(),
@@ -155,6 +182,20 @@ def test_no_example_is_forgotten() -> None:
     assert SHOWN.keys() == programs | packages
 
 
+MOST_LINES: Final = {
+    "calls.py": 60,
+    "jobs.py": 60,
+    "publish.py": 35,
+    "restarts.py": 45,
+    "files.py": 50,
+}
+
+
+@pytest.mark.parametrize(("example", "most"), MOST_LINES.items())
+def test_what_is_often_needed_is_short(example: str, most: int) -> None:
+    assert len((EXAMPLES / example).read_text(encoding="utf-8").splitlines()) <= most
+
+
 @pytest.mark.parametrize("example", SHOWN)
 def test_example_runs_and_shows_what_it_is_for(example: str) -> None:
     done = run(example)
@@ -165,8 +206,8 @@ def test_example_runs_and_shows_what_it_is_for(example: str) -> None:
 
 
 def test_demo_fails_when_the_file_does_not_arrive_as_announced() -> None:
-    """A file of /proc has a size of 0 and contents all the same."""
-    done = run("demo.py", "/proc/self/status")
+    """A pipe has a size of 0 and contents all the same."""
+    done = run("demo.py", "/dev/stdin", typed="more than nothing")
     assert done.returncode == 1
     assert "of 0 bytes of the file" in done.stderr
 

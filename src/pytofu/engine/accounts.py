@@ -265,9 +265,12 @@ class ChannelAccount(Account):
     def room(self) -> int:
         """How many messages the channel may deliver now."""
         budget = self.budget
-        if budget.used_up or self.cost >= budget.share_bytes:
-            return 0 if self.held else 1
-        return min(budget.free, budget.share - self.held) or (0 if self.held else 1)
+        if budget.free > 0 and budget.bytes_held < budget.max_bytes:
+            own = budget.share - self.held
+            room = own if own < budget.free else budget.free
+            if room and self.cost < budget.share_bytes:
+                return room
+        return 0 if self.held else 1
 
     def charge(self, count: int, received: int) -> None:
         """So many messages more are held; `received` are the bytes of all that ever were."""

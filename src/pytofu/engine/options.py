@@ -1,5 +1,6 @@
 """What an engine can be told when it is opened."""
 
+import ssl
 from collections.abc import Callable
 from functools import cached_property
 from types import NoneType
@@ -8,10 +9,10 @@ from typing import Any, Final, get_args
 import attrs
 from attrs.validators import and_, ge, gt, le, optional
 
-from pytofu.links.base import Peer
 from pytofu.links.settings import TCPSettings
 from pytofu.patterns.arguments import must_be, must_be_callable, whole_number, wrong_type
 from pytofu.protocol.conversation import TimeLimits
+from pytofu.values.peer_info import PeerInfo
 
 DEFAULT_INITIAL_POOL_MSGS: Final = 8192
 DEFAULT_MAX_POOL_MSGS: Final = 16384
@@ -42,6 +43,8 @@ def _has_its_type(options: "Options", option: "attrs.Attribute[Any]", given: obj
         must_be(what, "a number", (int, float), given)
     elif bool in kinds:
         must_be(what, "True or False", bool, given)
+    elif ssl.SSLContext in kinds:
+        must_be(what, "an ssl.SSLContext", ssl.SSLContext, given)
     else:
         must_be_callable(what, given)
 
@@ -112,7 +115,7 @@ class Options:
     """Bytes queued on a channel; above it, `post` raises ALLOCATION_FAILED. An accepted channel is
     not read from when they lack no more than its share of max_received_bytes, so that a peer that
     asks and does not read the answers is held back, and these still find a place."""
-    max_total_queued_bytes: int = _bytes(256 * _MIB)
+    max_total_queued_bytes: int = _bytes(64 * _MIB)
     """Bytes queued on all channels of the engine; above it, the channel with the most is closed
     (send_failed), and so on."""
 
@@ -123,9 +126,19 @@ class Options:
     while twice as many have something that waits to be received."""
     max_channels_per_host: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Accepted TCP channels from one IP address; further connections from there are reset."""
-    accept_filter: Callable[[Peer], bool] | None = None
+    accept_filter: Callable[[PeerInfo], bool] | None = None
     """Asked for each accepted connection, before it becomes a channel; one that it answers with
-    False, or with an exception, which is logged, is reset. It must not wait."""
+    False, or with an exception, which is logged, is reset. Over TLS it is asked after the
+    handshake; the channel, of which nothing was heard yet, ends with not_allowed then. It must not
+    wait."""
+    tls_server: ssl.SSLContext | None = None
+    """With which certificate to listen over TLS, and whose to ask for: what `TLSServerAddress`
+    needs. Asked at each handshake, so that certificates can be renewed."""
+    tls_client: ssl.SSLContext | None = None
+    """Whom to trust when connecting over TLS: what `TLSClientAddress` needs."""
+    in_clear: bool = False
+    """Whether listening without TLS where others than this machine can connect is as it should be;
+    else there is a warning, once an engine."""
     reuse_port: bool = False
     """Let several listeners share a TCP port (SO_REUSEPORT)."""
 

@@ -23,7 +23,7 @@ import trio
 from pytofu.engine.readiness import Readiness, Source
 from pytofu.links.sockets import in_forked_children
 
-_MOST_EVENTS: Final = 512
+_MOST_EVENTS: Final = 256
 """Sources served in one go, so that the loop gets its turn with many channels too."""
 
 _select: Final[Any] = select

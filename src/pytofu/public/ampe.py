@@ -1,5 +1,6 @@
 """`open_ampe` and `Ampe`: the engine as applications see it (PROTOCOL 2)."""
 
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -114,14 +115,20 @@ class Ampe(Belonging):
 
     @public_api
     @trio.lowlevel.enable_ki_protection
-    def create(self) -> Result[ChannelGroup, AmpeError]:
+    def create(
+        self,
+        *,
+        tls_client: ssl.SSLContext | None = None,
+        tls_server: ssl.SSLContext | None = None,
+    ) -> Result[ChannelGroup, AmpeError]:
         """A new channel group, to be destroyed by `destroy` or by leaving the engine.
 
+        Its contexts for TLS are those given, or else the engine's (`Options`).
         Raises `ShutdownException` once the engine shuts down.
         """
         if here() != self._thread:
             raise self._misplaced("Ampe.create")
-        match self._engine.create():
+        match self._engine.create(tls_client, tls_server):
             case Ok(group):
                 return Ok(ChannelGroup(group))
             case Err() as err:
@@ -145,14 +152,20 @@ class Ampe(Belonging):
 
     @asynccontextmanager
     @trio.lowlevel.enable_ki_protection
-    async def open_channel_group(self) -> AsyncGenerator[ChannelGroup]:
+    async def open_channel_group(
+        self,
+        *,
+        tls_client: ssl.SSLContext | None = None,
+        tls_server: ssl.SSLContext | None = None,
+    ) -> AsyncGenerator[ChannelGroup]:
         """A channel group for the length of an `async with` block.
 
         Leaving the block normally destroys the group in good order, as `destroy` does; leaving it
         by an exception or cancellation closes every channel at once, with resets, and the
-        exception goes on as it is. Raises `ShutdownException` once the engine shuts down.
+        exception goes on as it is. Contexts as for `create`. Raises `ShutdownException` once the
+        engine shuts down.
         """
-        chnls = self.create()
+        chnls = self.create(tls_client=tls_client, tls_server=tls_server)
         try:
             yield chnls
         except BaseException:

@@ -1,7 +1,6 @@
 """`ChannelGroup`: what an application talks to (PROTOCOL 2 to 4; pattern guide, section 12)."""
 
 import itertools
-import math
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final, Never, Self, overload
 
@@ -10,13 +9,15 @@ import trio
 
 from pytofu.engine.mailbox import MailBoxStatus
 from pytofu.patterns.arguments import whole_number
-from pytofu.patterns.result import OK, Err, Ok
+from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.public.belonging import NOBODY, Belonging, here
+from pytofu.public.boundary import public_api
 from pytofu.public.refusals import held_message, refusal, wrong_holder
 from pytofu.values.errors import AmpeException, ShutdownException
 from pytofu.values.header import BinaryHeader
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 if TYPE_CHECKING:
@@ -149,14 +150,15 @@ class ChannelGroup(Belonging):
             message = group.take()
             if message is not None:
                 return message
-        timeout = math.inf if timeout_ns is None else max(timeout_ns, 0) / 1e9
-        match await group.receive(timeout):
-            case Ok(message):
-                return message
-            case Err(MailBoxStatus.TIMEOUT):
-                return None
-            case Err():
-                raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
+        if timeout_ns is None:
+            result = await group.receive_some_time()
+        else:
+            result = await group.receive(max(timeout_ns, 0) / 1e9)
+        if isinstance(result, Ok):
+            return result.value
+        if result.error is MailBoxStatus.TIMEOUT:
+            return None
+        raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
 
     @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> Message | None:
@@ -215,6 +217,30 @@ class ChannelGroup(Belonging):
         when the group is destroyed or the engine shut down; otherwise as `wait_receive`.
         """
         return _Received(self)
+
+    def queued_bytes(self, channel_number: int) -> int:
+        """Bytes posted on a channel that the operating system has not taken yet.
+
+        0 when nothing waits, and for a number that is no open channel of this group. Compare
+        `Options.high_water`, from which `send` waits.
+        """
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.queued_bytes")
+        return self._group.poster.queued_bytes(channel_number)
+
+    @public_api
+    @trio.lowlevel.enable_ki_protection
+    def peer(self, channel_number: int) -> Result[PeerInfo, AmpeError]:
+        """Who is at the other end of an open channel, as the system and TLS say it.
+
+        Empty (its `scheme` too) while the channel has no connection yet, and without an address
+        when the connection has just broken. Raises an `AmpeException`: INVALID_CHANNEL_NUMBER,
+        CHANNEL_CLOSED, INVALID_MESSAGE_CHANNEL_GROUP (another group's channel), or NOT_ALLOWED
+        (a listener).
+        """
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.peer")
+        return self._group.peer(channel_number)
 
     def statistics(self) -> ChannelGroupStatistics:
         """The group's counters at this moment."""
