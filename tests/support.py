@@ -730,9 +730,12 @@ class Clog:
     """Messages that were posted to a peer that does not read: see `clog`."""
 
     end: End
-    written: int
-    """How many are written completely. The next one is in part."""
     _sent_before: int
+
+    @property
+    def written(self) -> int:
+        """How many are written completely by now. The next one may be in part."""
+        return self.bytes_written // len(frame(0, body=_clog_body(0)))
 
     @property
     def bytes_written(self) -> int:
@@ -777,4 +780,4 @@ async def clog(pair: RawPair) -> Clog:
     assert written < _CLOG_COUNT - 1
     # Over TLS a message counts as written record by record, and the last may have come out even.
     assert part or isinstance(pair.peer.sock, tls_sockets.TLSSocket)
-    return Clog(pair.end, written, before)
+    return Clog(pair.end, before)
