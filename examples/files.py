@@ -1,50 +1,50 @@
-"""A file goes over a stream; cut off in the middle, it goes on where it was cut."""
+"""Send a file to a server that dies on the way, twice: go on where it has got to."""
 
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import os
+import sys
+import tempfile
 
 import trio
 
-from pytofu import Incoming, Peer, connect, serve
-
-CHUNK = 64 * 1024
+from pytofu import Backoff, Incoming, NotSent, Peer, Unanswered, connect, serve
 
 
-async def receive(folder: Path, peer: Peer, request: Incoming) -> bytes:
-    """Say how much of the file is here, and append what comes."""
-    stream = request.stream
-    assert stream is not None
-    with (folder / Path(request.headers["name"]).name).open("ab") as file:  # no other folder
-        await stream.send(b"%d" % file.tell())
-        async for chunk in stream:
-            file.write(chunk)
-    return b""
+async def receive(peer: Peer, request: Incoming) -> None:
+    assert request.stream is not None
+    async with await trio.open_file("target", "ab", buffering=0) as file:
+        start = await file.tell()
+        await request.stream.send(b"%d" % start)  # so many bytes are here already
+        async for part in request.stream:
+            await file.write(part)
+            if await file.tell() > start + 2_000_000:
+                os._exit(1)
 
 
-async def upload(peer: Peer, path: Path, *, stop_at: int | None = None) -> None:
-    async with peer.stream(headers={"name": path.name}) as stream:
-        with path.open("rb") as file:
-            print("from byte", file.seek(int(await anext(stream))))
-            while chunk := file.read(CHUNK):
-                if file.tell() == stop_at:
-                    return  # before the end: that cancels the stream
-                await stream.send(chunk)
-        await stream.finish()
+async def send(address: str, path: trio.Path, finished: trio.CancelScope) -> None:
+    async with connect(address, reconnect=Backoff(first=0.05, longest=1)) as peer:
+        while True:  # in as many attempts as it takes
+            try:
+                async with peer.stream() as stream, await path.open("rb") as file:
+                    print(f"from byte {await file.seek(int(await anext(stream))):,}")
+                    while part := await file.read(60_000):
+                        await stream.send(part)  # waits while the server is behind
+                    await stream.finish()  # returns when the handler there has
+                    return finished.cancel()
+            except (NotSent, Unanswered):
+                print("the server has gone")
 
 
 async def main() -> None:
-    with TemporaryDirectory() as here, TemporaryDirectory() as there:
-        path = Path(here) / "tofu.bin"
-        path.write_bytes(bytes(range(256)) * 4096)
+    with tempfile.TemporaryDirectory() as directory:
+        source, address = trio.Path(directory, "source"), f"uds://{directory}/socket"
+        await source.write_bytes(os.urandom(5_000_000))
         async with trio.open_nursery() as nursery:
-            handler = partial(receive, Path(there))
-            (address,) = await nursery.start(serve, handler, "tcp://127.0.0.1:0")
-            for stop_at in (8 * CHUNK, None):
-                async with connect(address) as peer:
-                    await upload(peer, path, stop_at=stop_at)
-            nursery.cancel_scope.cancel()
-        print("the same:", path.read_bytes() == (Path(there) / path.name).read_bytes())
+            nursery.start_soon(send, address, source, nursery.cancel_scope)
+            command = [sys.executable, __file__, address]
+            while not nursery.cancel_scope.cancel_called:  # what a supervisor does
+                await trio.run_process(command, cwd=directory, check=False)
+        print("whole:", await source.read_bytes() == await source.with_name("target").read_bytes())
 
 
-trio.run(main)
+if __name__ == "__main__":
+    trio.run(serve, receive, sys.argv[1]) if sys.argv[1:] else trio.run(main)

@@ -1,59 +1,58 @@
-"""A job queue: workers come, work and die; the job of a dead one goes to another."""
+"""A queue of jobs, and workers that die: what a dead worker had not answered goes to the next."""
 
 import os
 import sys
 from functools import partial
-from itertools import count
 
 import trio
 
 from pytofu import Incoming, Peer, connect, serve
 
-JOBS = 8
+JOBS = 20
+strength = iter(range(6))  # of a worker: it dies in the middle of its seventh job
+
+
+async def do(peer: Peer, job: Incoming) -> bytes:
+    if next(strength, None) is None:
+        os._exit(1)
+    return b"%d" % int(job.body) ** 2
 
 
 async def work(address: str) -> None:
-    jobs = count(1)
-
-    async def carry_out(queue: Peer, job: Incoming) -> bytes:
-        if next(jobs) == 3:
-            os._exit(1)  # a crash
-        return str(int(job.body) ** 2).encode()
-
-    async with connect(address, carry_out) as queue:
+    async with connect(address, do, heartbeat=5) as queue:  # here the one who connects answers
         await queue.closed.wait()
 
 
 async def keep_working(address: str) -> None:
-    while True:
+    while True:  # what a supervisor does: start another worker when one has died
         await trio.run_process([sys.executable, __file__, address], check=False)
+        print("a worker has died")
 
 
 async def main() -> None:
-    jobs, todo = trio.open_memory_channel[int](JOBS)
-    results, done = dict[int, int](), trio.Event()
-
-    async def employ(worker: Peer) -> None:
-        async for job in todo:
-            try:
-                results[job] = int((await worker.call(b"%d" % job)).body)
-            finally:  # `NotSent`, `Unanswered`, or cancelled since the worker has gone
-                if job not in results:
-                    print("a worker has died; its job goes to another")
-                    jobs.send_nowait(job)
-            if len(results) == JOBS:
-                done.set()
-
+    put, jobs = trio.open_memory_channel[int](JOBS)
+    done, results = trio.open_memory_channel[bytes](JOBS)
     for job in range(JOBS):
-        jobs.send_nowait(job)
+        put.send_nowait(job)
+
+    async def employ(worker: Peer) -> None:  # run for each that comes, cancelled when it goes
+        async for job in jobs:
+            answer: Incoming | None = None
+            try:
+                with trio.move_on_after(10):  # a worker that hangs is as good as dead
+                    answer = await worker.call(b"%d" % job)
+                    done.send_nowait(answer.body)
+            finally:
+                if answer is None:  # it may have been done: jobs must bear being done twice
+                    put.send_nowait(job)
+
     async with trio.open_nursery() as nursery:
-        serving = partial(serve, None, on_peer=employ)
-        (address,) = await nursery.start(serving, "tcp://127.0.0.1:0")
+        addresses = await nursery.start(partial(serve, None, on_peer=employ), "tcp://127.0.0.1:0")
         for _ in range(2):
-            nursery.start_soon(keep_working, address)
-        await done.wait()
+            nursery.start_soon(keep_working, addresses[0])
+        print("done:", sorted([int(await results.receive()) for _ in range(JOBS)]))
         nursery.cancel_scope.cancel()
-    print("squares:", [results[job] for job in range(JOBS)])
 
 
-trio.run(partial(work, sys.argv[1]) if sys.argv[1:] else main)
+if __name__ == "__main__":
+    trio.run(work, sys.argv[1]) if sys.argv[1:] else trio.run(main)

@@ -1,38 +1,45 @@
-"""A client that outlives its server: it connects again, and its calls wait meanwhile."""
+"""A client that outlives its server: calls wait for the next one, and what is in doubt says so."""
+
+import os
+import sys
+import tempfile
+from functools import partial
 
 import trio
 
 from pytofu import Backoff, Incoming, Peer, Unanswered, connect, serve
 
 
-async def main() -> None:
-    first_server = trio.CancelScope()
+async def answer(name: str, peer: Peer, request: Incoming) -> bytes:
+    if request.body == b"crash":
+        os._exit(1)  # in the middle of a call
+    return f"the {name} server answers".encode()
 
-    async def greet(peer: Peer, request: Incoming) -> bytes:
-        if request.method == "crash":
-            first_server.cancel()
-            await trio.sleep_forever()  # no answer will come
-        return b"hello, " + request.body
 
-    async def run_first(task_status: trio.TaskStatus[tuple[str, ...]]) -> None:
-        with first_server:
-            await serve(greet, "tcp://127.0.0.1:0", grace=0, task_status=task_status)
+async def keep_serving(address: str) -> None:
+    """What a supervisor does: start the server again when it has ended."""
+    for name in ("first", "second", "third"):
+        await trio.run_process([sys.executable, __file__, address, name], check=False)
 
-    async def connected(peer: Peer) -> None:
-        print("connected")
 
+async def main(address: str) -> None:
     async with trio.open_nursery() as nursery:
-        (address,) = await nursery.start(run_first)
-        backoff = Backoff(first=0.05, longest=1)
-        async with connect(address, reconnect=backoff, on_peer=connected) as peer:
-            print((await peer.call(b"one")).body)
+        nursery.start_soon(keep_serving, address)
+        # Waits until the server is there; a connection that is lost is followed by another.
+        async with connect(address, reconnect=Backoff(first=0.05, longest=1)) as peer:
+            print((await peer.call(b"hello")).body.decode())
             try:
-                await peer.call(method="crash")
+                await peer.call(b"crash")
             except Unanswered:
-                print("in doubt: it was carried out, or it was not")
-            nursery.start_soon(serve, greet, address)
-            print((await peer.call(b"two")).body)  # waits until somebody is there
+                print("the server has gone: it may have acted on that call, or not")
+            print((await peer.call(b"hello", idempotent=True)).body.decode())  # by the next one
         nursery.cancel_scope.cancel()
 
 
-trio.run(main)
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case [address, name]:
+            trio.run(serve, partial(answer, name), address)
+        case _:
+            with tempfile.TemporaryDirectory() as directory:
+                trio.run(main, f"uds://{directory}/socket")

@@ -443,6 +443,14 @@ def abort_ending(address: Address) -> str:
     return FIN if _knows_no_reset(address) else RESET
 
 
+def cut_ending(address: Address) -> str:
+    """The same for one that closes in good order, in the middle of a message.
+
+    Over TLS nothing can say that it is the end, where a record is not all there.
+    """
+    return RESET if isinstance(address, TLSClientAddress | TLSServerAddress) else FIN
+
+
 def _knows_no_reset(address: Address) -> bool:
     return isinstance(address, UDSClientAddress | UDSServerAddress)
 
@@ -724,7 +732,12 @@ class Clog:
     end: End
     written: int
     """How many are written completely. The next one is in part."""
-    bytes_written: int
+    _sent_before: int
+
+    @property
+    def bytes_written(self) -> int:
+        """What of `stream` the link has taken by now."""
+        return self.end.app.chnls.statistics().bytes_sent - self._sent_before
 
     def unsent(self, status: AmpeStatus) -> list[Event]:
         """The others, as they come back."""
@@ -764,4 +777,4 @@ async def clog(pair: RawPair) -> Clog:
     assert written < _CLOG_COUNT - 1
     # Over TLS a message counts as written record by record, and the last may have come out even.
     assert part or isinstance(pair.peer.sock, tls_sockets.TLSSocket)
-    return Clog(pair.end, written, bytes_written)
+    return Clog(pair.end, written, before)

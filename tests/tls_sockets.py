@@ -64,11 +64,15 @@ class TLSSocket:
             await trio.lowlevel.wait_writable(self._open_link.fileno())
 
     async def open(self) -> None:
-        """Connect and shake hands."""
-        while isinstance(state := self._open_link.open(), Wait):
-            await self._until(state)
-        if state is not None:
-            raise _os_error(state)
+        """Connect and shake hands; closes what does not open."""
+        try:
+            while isinstance(state := self._open_link.open(), Wait):
+                await self._until(state)
+            if state is not None:
+                raise _os_error(state)
+        except BaseException:
+            self.close(reset=True)
+            raise
 
     async def recv(self, size: int) -> bytes:
         """Some bytes, or none at the end; a reset, or an end that was not announced, raises."""

@@ -11,6 +11,7 @@ from pytofu.engine import channel_numbers
 from pytofu.values.peer_info import PeerInfo
 from tests.support import (
     App,
+    Kind,
     ListenerEnd,
     RawPeer,
     ServerAddress,
@@ -23,6 +24,14 @@ from tests.support import (
 )
 
 ALLOCATION_FAILED = AmpeStatus.ALLOCATION_FAILED
+
+
+@pytest.fixture(params=["tcp", "uds", "mem"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each transport that has no handshake: over TLS who is refused is refused within it, or
+    behind it, which is tested with TLS."""
+    kind: Kind = request.param
+    return kind
 
 
 async def greeted(app: App, listener: ListenerEnd, message_id: int) -> tuple[RawPeer, int]:

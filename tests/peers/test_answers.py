@@ -131,3 +131,16 @@ async def test_answers_after_the_answer_are_dropped() -> None:
 
         nursery.start_soon(answer)
         assert (await peer.call()).body == b"1"
+
+
+async def test_an_outcome_that_is_there_before_anybody_waits() -> None:
+    call = Call(Budget())
+    call.fail(RemoteError("ABORTED"))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await call.wait()
+    assert scope.cancelled_caught
+    with trio.testing.assert_checkpoints():
+        await call.wait()
+    with pytest.raises(RemoteError, match="ABORTED"):
+        call.outcome()

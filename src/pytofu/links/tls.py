@@ -34,6 +34,9 @@ from pytofu.values.status import AmpeError
 _RECORD: Final = 17 * 1024
 """Bytes asked of the TCP link at least: a whole record, with what encrypting adds."""
 
+_RECORD_DATA: Final = 16 * 1024
+"""Bytes of data in a record at most; of more, OpenSSL makes several without telling."""
+
 _MOST_AT_ONCE: Final = 64 * 1024
 """Bytes encrypted in one go."""
 
@@ -270,7 +273,7 @@ class TLSLink(Link):
         assert tls is not None
         while data:
             before = out.pending
-            taken = tls.write(data)
+            taken = tls.write(data[:_RECORD_DATA])
             self._records.append((taken, out.pending - before))
             data = data[taken:]
 

@@ -25,7 +25,7 @@ type Respond = Callable[[Incoming], Awaitable[bytes | Reply | None]]
 """A handler, bound to the peer it answers."""
 
 _ENDLESS: Final = 10.0**12
-"""Seconds: a deadline further away than this is none."""
+"""On Trio's clock: a deadline after this is none."""
 
 
 class Call:
@@ -118,11 +118,8 @@ def request_lines(method: str, headers: Mapping[str, str]) -> list[tuple[str, st
 def add_timeout(lines: list[tuple[str, str]]) -> float:
     """Let the deadline of the caller's cancel scopes travel; returns it, on Trio's clock."""
     deadline = trio.current_effective_deadline()
-    if deadline == float("inf"):
-        return deadline
-    left = deadline - trio.current_time()
-    if left < _ENDLESS:
-        lines.append((TIMEOUT, timeout_text(left)))
+    if deadline < _ENDLESS:
+        lines.append((TIMEOUT, timeout_text(deadline - trio.current_time())))
     return deadline
 
 
