@@ -77,6 +77,7 @@ async def report(ampe: Ampe, turns: Turns) -> None:
             "longest_cpu": turns.longest_cpu,
             "longest": turns.longest,
             "cpu": now - cpu,
+            "messages": statistics.messages_received,
             "limits": dict(statistics.limits_reached),
         }
         turns.longest_cpu = turns.longest = 0.0

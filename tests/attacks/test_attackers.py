@@ -23,8 +23,9 @@ HERE: Final = Path(__file__).parent
 MOST_MIB: Final = 300
 LONGEST_TURN: Final = 0.1
 """Seconds."""
-PATIENCE: Final = 40.0
-"""Seconds until all must be as before."""
+PATIENCE: Final = 10.0
+"""Seconds that the server may take for one thing: to answer, or to read on what is left of an
+attack. That can be millions of messages, so how long it takes as a whole says nothing."""
 ALONE: Final = 500
 """Requests that tell what the polite peer has for itself."""
 
@@ -155,7 +156,10 @@ def run(name: str, seconds: float, *, real_time: bool) -> None:
         after, last = attacked.ask()
         while after != before and time.monotonic() < until:
             time.sleep(0.01)
+            read = last["messages"]
             after, last = attacked.ask()
+            if last["messages"] != read:
+                until = time.monotonic() + PATIENCE
             cost["longest_cpu"] = max(cost["longest_cpu"], last["longest_cpu"])
             cost["longest"] = max(cost["longest"], last["longest"])
         assert after == before
@@ -172,7 +176,7 @@ def test_no_peer_harms_another(name: str) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", tuple(ATTACKERS))
 def test_no_peer_harms_another_for_long(name: str) -> None:
     run(name, 8, real_time=True)
