@@ -1,6 +1,10 @@
 """`pytofu listen`."""
 
+import trio
+
+from pytofu import Incoming
 from pytofu.cli.call import call
+from pytofu.cli.listen import Listener
 from pytofu.cli.output import Output
 from pytofu.cli.peering import reach
 from tests.cli.peers import Printed, fails, listening
@@ -42,3 +46,11 @@ async def test_a_stream_is_refused() -> None:
         with fails("UNIMPLEMENTED"):
             async with reach(target) as server, server.stream() as stream:
                 await anext(stream)
+
+
+async def test_what_was_dropped_is_said() -> None:
+    file = Paper()
+    async with trio.open_nursery() as nursery:
+        listener = Listener(None, Output(file=file), nursery)
+        listener.show("message", Incoming(b"x", missed=1_000))
+    assert file.getvalue() == "message (behind 1,000 that were dropped): x\n"
