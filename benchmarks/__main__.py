@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import alarm, memory
-from benchmarks.contenders import NAMES, why_not
+from benchmarks.contenders import CALLS, NAMES, why_not
 from benchmarks.marks import contenders_for
 from benchmarks.picture import write_svg
 from benchmarks.profiling import profile
@@ -19,11 +19,22 @@ from benchmarks.work import WORKS, Subject, Task, Work
 _QUICK_WORKS: Final = frozenset(
     {
         *("echo-64x1", "echo-64x64", "echo-65535x16", "oneway-64", "fanin-10", "rate-50"),
+        *("call-64x64", "stream", "fanout-100"),
         *("connect", "idle-1000", "startup"),
     }
 )
 _QUICK_CONTENDERS: Final = frozenset(
-    {"pytofu", "pytofu-uds", "raw", "trio", "asyncio", "uvloop", "pyzmq"}
+    {
+        "pytofu",
+        "pytofu-uds",
+        "pytofu-peers",
+        "websockets",
+        "nats",
+        "trio",
+        "asyncio",
+        "uvloop",
+        "pyzmq",
+    }
 )
 
 
@@ -118,7 +129,9 @@ def _profile(tasks: Sequence[Task], names: Sequence[str]) -> int:
     return 0
 
 
-_PROFILED: Final = frozenset({Subject.ECHO, Subject.ONE_WAY, Subject.FAN_IN, Subject.CONNECTIONS})
+_PROFILED: Final = CALLS | {
+    *(Subject.ECHO, Subject.ONE_WAY, Subject.FAN_IN, Subject.CONNECTIONS),
+}
 """What a profile can say something about."""
 
 

@@ -10,6 +10,7 @@ from benchmarks.runner import Results
 from benchmarks.work import LARGEST_BODY, WORKS, Subject, Work
 
 _UDS: Final = "pytofu-uds"
+_PEERS: Final = "pytofu-peers"
 
 
 @attrs.frozen
@@ -55,6 +56,7 @@ _ECHO_LARGE: Final = Work(Subject.ECHO, LARGEST_BODY, 16)
 _ONE_WAY: Final = Work(Subject.ONE_WAY, 64)
 _TEN_CHANNELS: Final = Work(Subject.FAN_IN, channels=10)
 _MANY_CHANNELS: Final = Work(Subject.FAN_IN, channels=1000)
+_CALLS: Final = Work(Subject.CALL, 64, 64)
 _IDLE_BYTES: Final = 3 * 1024
 
 MARKS: Final[Sequence[Mark]] = (
@@ -69,6 +71,9 @@ MARKS: Final[Sequence[Mark]] = (
     Mark(_TEN_CHANNELS, 1.8, over="asyncio"),
     Mark(_MANY_CHANNELS, 0.9, over="uvloop"),
     Mark(_MANY_CHANNELS, 0.5, figure="fairness"),
+    Mark(_CALLS, 0.5, over=REFERENCE, contender=_PEERS),
+    Mark(_CALLS, 1.0, over="websockets", contender=_PEERS),
+    Mark(_CALLS, 5.0, over="grpc", contender=_PEERS),
     Mark(Work(Subject.CONNECTIONS, body=0), 1.0, over="trio"),
     *(
         Mark(work, _IDLE_BYTES, figure="server_bytes", at_most=True)

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from benchmarks.contenders import REFERENCE
+from benchmarks.contenders import CALLS, REFERENCE
 from benchmarks.runner import Results
 from benchmarks.work import Subject, Work
 
@@ -24,7 +24,9 @@ _STYLE: Final = (
     " @media (prefers-color-scheme: dark) { .paper { fill: #131416 } text { fill: #d0d2d6 } }"
 )
 
-_SHOWN: Final = frozenset({Subject.ECHO, Subject.ONE_WAY, Subject.FAN_IN, Subject.CONNECTIONS})
+_SHOWN: Final = CALLS | {
+    *(Subject.ECHO, Subject.ONE_WAY, Subject.FAN_IN, Subject.CONNECTIONS),
+}
 """What has a throughput."""
 
 

@@ -31,6 +31,7 @@ _KERNEL: Final = ("method 'recv", "method 'send", "method 'poll'", "method 'acce
 _FOLDERS: Final[Sequence[tuple[Path, str]]] = (
     (Path(pytofu.__file__).parent / "engine", "engine"),
     (Path(pytofu.__file__).parent / "protocol", "protocol"),
+    (Path(pytofu.__file__).parent / "peers", "peers"),
     (Path(pytofu.__file__).parent, "values"),
     (Path(trio.__file__).parent, "trio"),
     (Path(__file__).parent, "benchmark"),

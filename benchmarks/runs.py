@@ -9,6 +9,7 @@ from time import perf_counter_ns
 from typing import Final
 
 from benchmarks.cost import cost_of
+from benchmarks.frames import ASK, pack, unpack
 from benchmarks.work import Task
 
 type Figures = dict[str, float]
@@ -130,6 +131,50 @@ def percentile(ordered: Sequence[int], per_mille: int) -> int:
     """The smallest value that at least so many of a thousand do not exceed (nearest rank): one
     that was measured, never something between two."""
     return ordered[max(-(-len(ordered) * per_mille // 1000), 1) - 1]
+
+
+class FanOut:
+    """Publications that every one of many subscribers must hear.
+
+    Keep `outstanding` under way with `next`, give what each subscriber receives to `heard`, which
+    says what to publish next. A subscriber ends with the message that is nobody's (`ASK`).
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._run = Echoes(task)
+        self._heard = [0] * task.work.channels
+        self._missing: dict[int, int] = {}  # how many have not heard it, by id
+
+    def next(self) -> bytes:
+        """A message to be published now."""
+        message_id = self._run.next_id()
+        self._missing[message_id] = len(self._heard)
+        return pack(message_id, self._run.body)
+
+    def heard(self, subscriber: int, data: bytes) -> bytes | None:
+        """A subscriber has received this; what is to be published for it, if anything.
+
+        Raises `WrongAnswer` unless it is the subscriber's next one, and unchanged.
+        """
+        message_id, body = unpack(data)
+        self._heard[subscriber] += 1
+        if message_id != self._heard[subscriber] or body != self._run.body:
+            raise WrongAnswer(
+                f"subscriber {subscriber} expected message {self._heard[subscriber]},"
+                f" got message {message_id} with {len(body)} bytes"
+            )
+        self._missing[message_id] -= 1
+        if self._missing[message_id]:
+            return None
+        del self._missing[message_id]
+        self._run.answered(message_id, body)
+        if self._run.running:
+            return self.next()
+        return None if self._run.outstanding else pack(ASK, b"")
+
+    def figures(self) -> Figures:
+        """Messages published per second, and how long until the last subscriber had one."""
+        return echo_figures([self._run])
 
 
 class OneWay:

@@ -21,6 +21,14 @@ class Subject(StrEnum):
     """Messages that nobody answers, then one that asks how many arrived as they were sent."""
     FAN_IN = "fanin"
     """Echo on many channels of one client process, one request under way on each."""
+    CALL = "call"
+    """Calls by `outstanding` tasks, each of which waits for its own answer before it calls again;
+    at the server each is carried out in a task of its own, so that none holds up another."""
+    STREAM = "stream"
+    """Items of one stream, then one that asks how many arrived as they were sent."""
+    FAN_OUT = "fanout"
+    """Messages published to `channels` subscribers, each on a connection of its own; `outstanding`
+    of them under way at a time, counted when the last subscriber has it."""
     RATE = "rate"
     """Requests sent on a schedule, whatever has been answered, at a share of what saturates."""
     CONNECTIONS = "connect"
@@ -62,11 +70,15 @@ class Work:
                 return f"oneway-{self.body}"
             case Subject.FAN_IN:
                 return f"fanin-{self.channels}"
+            case Subject.CALL:
+                return f"call-{self.body}x{self.outstanding}"
+            case Subject.FAN_OUT:
+                return f"fanout-{self.channels}"
             case Subject.RATE:
                 return f"rate-{self.share}"
             case Subject.IDLE:
                 return f"idle-{self.channels}"
-            case Subject.CONNECTIONS | Subject.START_UP:
+            case Subject.CONNECTIONS | Subject.STREAM | Subject.START_UP:
                 return self.subject.value
 
     @property
@@ -82,6 +94,12 @@ class Work:
                 return (
                     f"fan-in, {self.channels:,} channel{plural}, {self.body} bytes, 1 outstanding"
                 )
+            case Subject.CALL:
+                return f"calls, {self.body:,} bytes, {self.outstanding} under way"
+            case Subject.STREAM:
+                return f"a stream, items of {self.body:,} bytes"
+            case Subject.FAN_OUT:
+                return f"published, {self.body} bytes, to {self.channels:,} subscribers each"
             case Subject.RATE:
                 return f"open loop, {self.body:,} bytes, {self.share} % of its own saturating rate"
             case Subject.CONNECTIONS:
@@ -147,6 +165,9 @@ WORKS: Final[Sequence[Work]] = (
     Work(Subject.ONE_WAY, 64),
     Work(Subject.ONE_WAY, LARGEST_BODY),
     *(Work(Subject.FAN_IN, channels=channels) for channels in (1, 10, 100, 1000)),
+    *(Work(Subject.CALL, 64, outstanding) for outstanding in (1, 64)),
+    Work(Subject.STREAM, 1024),
+    Work(Subject.FAN_OUT, 64, 16, channels=100),
     *(Work(Subject.RATE, outstanding=64, share=share) for share in (20, 50, 80)),
     Work(Subject.CONNECTIONS, body=0),
     *(Work(Subject.IDLE, channels=channels) for channels in (1000, 5000)),

@@ -5,7 +5,6 @@ know, such as a job that is done or a new setting, can go through the same mailb
 """
 
 import trio
-from common import describe
 
 from pytofu import Ampe, ChannelGroup, Holder, Message, open_ampe
 
@@ -14,7 +13,7 @@ async def receive(ampe: Ampe, chnls: ChannelGroup) -> None:
     """The one loop: receives until it is told to stop."""
     async for holder in chnls:
         message = holder.unwrap()
-        print("received:", describe(message))
+        print("received:", message.opcode.name, message.payload)
         if message.payload == b"stop":
             ampe.put(holder)  # the loop does that for all others
             return

@@ -17,6 +17,9 @@ type Ready = Callable[[str], None]
 MESSAGES: Final[Set[Subject]] = frozenset({Subject.ECHO, Subject.ONE_WAY})
 """What every contender takes part in."""
 
+CALLS: Final[Set[Subject]] = frozenset({Subject.CALL, Subject.STREAM, Subject.FAN_OUT})
+"""What is more than messages: those take part that offer it, or on which programs build it."""
+
 ALL_OTHERS: Final[Set[Subject]] = frozenset(
     {Subject.FAN_IN, Subject.RATE, Subject.CONNECTIONS, Subject.IDLE}
 )
@@ -50,6 +53,7 @@ class Contender(Protocol):
 _MODULES: Final[Mapping[str, tuple[str, str | None]]] = {
     REFERENCE: ("tofu:TCP", None),
     "pytofu-uds": ("tofu:UDS", None),
+    "pytofu-peers": ("peers:CONTENDER", None),
     "raw": ("raw_sockets:CONTENDER", None),
     "trio": ("trio_stream:CONTENDER", None),
     "trio-mailbox": ("trio_mailbox:CONTENDER", None),

@@ -1,26 +1,33 @@
-"""gRPC on asyncio: one bidirectional stream, read and written by its `read` and `write`.
+"""gRPC on asyncio: calls are unary, messages one bidirectional stream, read and written by its
+`read` and `write`, and what is published a stream for each subscriber.
 
 Generic handlers carry the bytes as they are, so that no protobuf is in the way. gRPC sets
 TCP_NODELAY.
 """
 
 import asyncio
-from collections.abc import Set
+from collections.abc import AsyncIterator, Set
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import grpc
 from grpc import aio
 
-from benchmarks.contenders import MESSAGES, Ready, messages
+from benchmarks.contenders import CALLS, MESSAGES, Ready, messages
 from benchmarks.runs import Figures
 from benchmarks.work import Subject, Task
 
 _SERVICE: Final = "benchmarks.Messages"
-_METHOD: Final = "Exchange"
+_EXCHANGE: Final = f"/{_SERVICE}/Exchange"
+_ECHO: Final = f"/{_SERVICE}/Echo"
+_PUBLISH: Final = f"/{_SERVICE}/Publish"
+_SUBSCRIBE: Final = f"/{_SERVICE}/Subscribe"
+_OPTIONS: Final = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+"""With the second each channel has a connection of its own."""
 
 
 class _Grpc:
-    subjects: Set[Subject] = MESSAGES | {Subject.RATE}
+    subjects: Set[Subject] = MESSAGES | CALLS | {Subject.RATE}
 
     def missing(self) -> str | None:
         return None
@@ -33,14 +40,35 @@ class _Grpc:
 
 
 async def _serve(task: Task, ready: Ready) -> None:
+    queues: dict[asyncio.Queue[bytes], None] = {}
+
     async def exchange(_: Any, context: Any) -> None:
         await messages.serve(task, context.write, context.read)
 
+    async def echo(request: bytes, context: Any) -> bytes:
+        return request
+
+    async def publish(_: Any, context: Any) -> None:
+        while True:
+            message = await context.read()
+            for queue in queues:
+                queue.put_nowait(message)
+
+    async def subscribe(_: bytes, context: Any) -> AsyncIterator[bytes]:
+        queue = asyncio.Queue[bytes]()
+        queues[queue] = None
+        yield b""
+        while True:
+            yield await queue.get()
+
     server = aio.server()
-    handler = grpc.stream_stream_rpc_method_handler(exchange)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)
-    )
+    handlers = {
+        "Exchange": grpc.stream_stream_rpc_method_handler(exchange),
+        "Echo": grpc.unary_unary_rpc_method_handler(echo),
+        "Publish": grpc.stream_stream_rpc_method_handler(publish),
+        "Subscribe": grpc.unary_stream_rpc_method_handler(subscribe),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     ready(f"127.0.0.1:{port}")
@@ -48,10 +76,31 @@ async def _serve(task: Task, ready: Ready) -> None:
 
 
 async def _run(task: Task, address: str) -> Figures:
-    async with aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        call = channel.stream_stream(f"/{_SERVICE}/{_METHOD}")()
-        figures = await messages.work(task, messages.ASYNCIO, call.write, call.read)
-        call.cancel()
+    async with aio.insecure_channel(address, options=_OPTIONS) as channel:
+        match task.work.subject:
+            case Subject.CALL:
+                return await messages.call(task, messages.ASYNCIO, channel.unary_unary(_ECHO))
+            case Subject.FAN_OUT:
+                return await _hear(task, channel, address)
+            case _:
+                call = channel.stream_stream(_EXCHANGE)()
+                figures = await messages.work(task, messages.ASYNCIO, call.write, call.read)
+                call.cancel()
+                return figures
+
+
+async def _hear(task: Task, channel: Any, address: str) -> Figures:
+    publisher = channel.stream_stream(_PUBLISH)()
+    async with AsyncExitStack() as stack:
+        subscribers = []
+        for _ in range(task.work.channels):
+            another = aio.insecure_channel(address, options=_OPTIONS)
+            await stack.enter_async_context(another)
+            call = another.unary_stream(_SUBSCRIBE)(b"")
+            assert await call.read() == b""  # it is subscribed
+            subscribers.append(call.read)
+        figures = await messages.hear(task, messages.ASYNCIO, publisher.write, subscribers)
+        publisher.cancel()
         return figures
 
 

@@ -1,7 +1,8 @@
 """The works, for contenders that send and receive whole messages, on asyncio or on Trio."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, Never, Protocol
 
 import attrs
@@ -10,11 +11,12 @@ import trio
 from benchmarks.alarm import AsyncioAlarm, LoopAlarm, TrioAlarm
 from benchmarks.frames import ASK, pack, unpack
 from benchmarks.open_loop import OpenLoop, send_when_due
-from benchmarks.runs import Echoes, Figures, OneWay, Tally, echo_figures
+from benchmarks.runs import Echoes, FanOut, Figures, OneWay, Tally, echo_figures
 from benchmarks.work import Subject, Task
 
 type Send = Callable[[bytes], Awaitable[object]]
 type Receive = Callable[[], Awaitable[bytes]]
+type Call = Callable[[bytes], Awaitable[bytes]]
 type _Function = Callable[[], Awaitable[None]]
 
 
@@ -28,34 +30,34 @@ class Loop:
     """What differs between asyncio and Trio."""
 
     semaphore: Callable[[int], _Semaphore]
-    both: Callable[[_Function, _Function], Awaitable[None]]
-    """Runs two functions in two tasks."""
+    every: Callable[[Sequence[_Function]], Awaitable[None]]
+    """Runs each of the functions in a task of its own."""
     alarm: Callable[[], LoopAlarm]
 
 
-async def _asyncio_both(one: _Function, other: _Function) -> None:
+async def _asyncio_every(functions: Sequence[_Function]) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(_as_coroutine(one))
-        await other()
+        for function in functions:
+            group.create_task(_as_coroutine(function))
 
 
 async def _as_coroutine(function: _Function) -> None:
     await function()
 
 
-async def _trio_both(one: _Function, other: _Function) -> None:
+async def _trio_every(functions: Sequence[_Function]) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(one)
-        await other()
+        for function in functions:
+            nursery.start_soon(function)
 
 
-ASYNCIO: Final = Loop(asyncio.Semaphore, _asyncio_both, AsyncioAlarm)
-TRIO: Final = Loop(trio.Semaphore, _trio_both, TrioAlarm)
+ASYNCIO: Final = Loop(asyncio.Semaphore, _asyncio_every, AsyncioAlarm)
+TRIO: Final = Loop(trio.Semaphore, _trio_every, TrioAlarm)
 
 
 async def serve(task: Task, send: Send, receive: Receive) -> Never:
     """Answer one client, until something that the contender raises."""
-    if task.work.subject is Subject.ONE_WAY:
+    if task.work.subject in (Subject.ONE_WAY, Subject.STREAM):
         await _count(Tally(task), send, receive)
     while True:
         await send(await receive())
@@ -72,7 +74,7 @@ async def _count(tally: Tally, send: Send, receive: Receive) -> Never:
 
 async def work(task: Task, loop: Loop, send: Send, receive: Receive) -> Figures:
     """The client's side of one connection."""
-    if task.work.subject is Subject.ONE_WAY:
+    if task.work.subject in (Subject.ONE_WAY, Subject.STREAM):
         return await _send(OneWay(task), send, receive)
     if task.work.subject is Subject.RATE:
         return await _pace(task, loop, send, receive)
@@ -82,6 +84,36 @@ async def work(task: Task, loop: Loop, send: Send, receive: Receive) -> Figures:
     else:
         await _ask(run, task.work.outstanding, send, receive)
     return echo_figures([run])
+
+
+async def call(task: Task, loop: Loop, ask: Call) -> Figures:
+    """The client's side of calls: each caller is a task, and waits for its own answer."""
+
+    async def call_again_and_again(run: Echoes) -> None:
+        while run.running:
+            run.answered(*unpack(await ask(pack(run.next_id(), run.body))))
+
+    callers = [Echoes(task, number) for number in range(task.work.outstanding)]
+    await loop.every([partial(call_again_and_again, run) for run in callers])
+    return echo_figures(callers)
+
+
+async def hear(task: Task, loop: Loop, publish: Send, subscribers: Sequence[Receive]) -> Figures:
+    """The client's side of what is published: it says what, and all subscribers are here."""
+    run = FanOut(task)
+
+    async def subscriber(number: int, receive: Receive) -> None:
+        while unpack(data := await receive())[0] != ASK:
+            following = run.heard(number, data)
+            if following is not None:
+                await publish(following)
+
+    for _ in range(task.work.outstanding):
+        await publish(run.next())
+    await loop.every(
+        [partial(subscriber, number, receive) for number, receive in enumerate(subscribers)]
+    )
+    return run.figures()
 
 
 async def _ask(run: Echoes, outstanding: int, send: Send, receive: Receive) -> None:
@@ -110,7 +142,7 @@ async def _ask_in_two_tasks(
             run.answered(*unpack(await receive()))
             permits.release()
 
-    await loop.both(ask, hear)
+    await loop.every((ask, hear))
 
 
 async def _pace(task: Task, loop: Loop, send: Send, receive: Receive) -> Figures:
@@ -126,7 +158,7 @@ async def _pace(task: Task, loop: Loop, send: Send, receive: Receive) -> Figures
         while not run.finished:
             run.answered(*unpack(await receive()))
 
-    await loop.both(lambda: send_when_due(run, loop.alarm(), send_all), hear)
+    await loop.every((lambda: send_when_due(run, loop.alarm(), send_all), hear))
     return run.figures()
 
 

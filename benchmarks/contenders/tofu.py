@@ -35,7 +35,8 @@ from pytofu import (
 
 
 class _PyTofu:
-    subjects: Set[Subject] = MESSAGES | ALL_OTHERS
+    # Calls are the bare exchange: the measure of what `pytofu-peers` puts on top.
+    subjects: Set[Subject] = MESSAGES | ALL_OTHERS | {Subject.CALL}
 
     def __init__(self, *, uds: bool) -> None:
         self._uds = uds

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import alarm, contenders, memory, process
-from benchmarks.contenders import NAMES, Ready, load, why_not
+from benchmarks.contenders import CALLS, MESSAGES, NAMES, Ready, load, why_not
 from benchmarks.runner import Failure, run_pair
 from benchmarks.runs import Echoes, Figures, WrongAnswer, echo_figures
 from benchmarks.work import Subject, Task, Work
@@ -17,10 +17,17 @@ _WORKS = (
     Work(Subject.ECHO, body=65535, outstanding=16),
     Work(Subject.ONE_WAY, body=1024),
     Work(Subject.FAN_IN, channels=20),
+    Work(Subject.CALL, outstanding=1),
+    Work(Subject.CALL, outstanding=64),
+    Work(Subject.STREAM, body=1024),
+    Work(Subject.FAN_OUT, outstanding=4, channels=5),
     Work(Subject.RATE, outstanding=8, share=50),
     Work(Subject.CONNECTIONS, body=0),
     Work(Subject.IDLE, channels=20),
 )
+
+_BARE = ("pytofu", "pytofu-uds")
+"""Whose calls are an exchange of messages, without callers."""
 
 
 def _takes_part(name: str, work: Work) -> bool:
@@ -56,13 +63,14 @@ def test_a_contender_answers_rightly(name: str, work: Work) -> None:
         assert figures["samples"] == pytest.approx(figures["offered_per_second"] * 0.05, abs=2)
     else:
         assert figures["per_second"] > 0
-    assert ("fairness" in figures) == (work.subject is Subject.FAN_IN)
+    callers = work.subject is Subject.CALL and work.outstanding > 1 and name not in _BARE
+    assert ("fairness" in figures) == (work.subject is Subject.FAN_IN or callers)
 
 
 def test_every_contender_exchanges_messages() -> None:
     for name in NAMES:
         if why_not(name) is None:
-            assert load(name).subjects >= {Subject.ECHO, Subject.ONE_WAY}
+            assert load(name).subjects >= (CALLS if name == "pytofu-peers" else MESSAGES)
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

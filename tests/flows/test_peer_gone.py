@@ -9,7 +9,14 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import AmpeStatus, ChannelClosedException, OpCode, Options, UDSServerAddress
+from pytofu import (
+    AmpeStatus,
+    ChannelClosedException,
+    OpCode,
+    Options,
+    TLSServerAddress,
+    UDSServerAddress,
+)
 from tests.support import (
     FIN,
     HELLO_HEADERS,
@@ -126,6 +133,8 @@ async def test_the_answer_to_a_hello_cut_at_every_offset(address: ServerAddress)
 
 async def test_unsent_messages_come_back_after_a_fin(address: ServerAddress, side: Side) -> None:
     """In order, the one that was partly written whole, behind what the peer still sent."""
+    if isinstance(address, TLSServerAddress):
+        pytest.skip("over TLS the system still takes records when the peer's end comes")
     async with open_raw_pair(side, address, receive_buffer=4096) as pair:
         clogged = await clog(pair)
         await pair.peer.send(frame(OpCode.REQUEST, 8))
@@ -182,7 +191,10 @@ async def test_the_peer_closes_without_reading_the_hello(address: ServerAddress)
             end = app.connect(listener.client_address)
             with await listener.accept():
                 assert await app.rest() == []  # the hello is on its way
-            assert await end.events_until_closed() == [end.closed(AmpeStatus.COMMUNICATION_FAILED)]
+            # Over TLS its close_notify is there before the reset.
+            tls = isinstance(address, TLSServerAddress)
+            reason = AmpeStatus.PEER_DISCONNECTED if tls else AmpeStatus.COMMUNICATION_FAILED
+            assert await end.events_until_closed() == [end.closed(reason)]
 
 
 @pytest.mark.parametrize("cause", ["close", "reset"])

@@ -3,9 +3,20 @@
 import pytest
 import trio
 
-from pytofu import AllocationFailedException, AmpeException, AmpeStatus, NotSent, OpCode, connect
+from pytofu import (
+    AllocationFailedException,
+    AmpeException,
+    AmpeStatus,
+    NotSent,
+    OpCode,
+    Peer,
+    connect,
+    open_ampe,
+)
+from pytofu.peers.flow import frame_cost
 from tests.peers.faults import Full
 from tests.peers.pairs import connected, counted, serving
+from tests.support import ServerAddress
 
 
 async def test_nothing_is_taken_from_the_pool_for_what_is_not_posted() -> None:
@@ -37,3 +48,37 @@ async def test_a_peer_that_cannot_be_told_something_is_closed() -> None:
         await both.client.closed.wait()
         assert both.client.reason is AmpeStatus.CHANNEL_CLOSED
         outlet._chnls = full
+
+
+async def test_what_is_queued_is_told(address: ServerAddress) -> None:
+    async with connected(address=address) as both:
+        assert both.client.queued_bytes == 0
+        posted = _post_until_some_is_queued(both.client)
+        assert 0 < both.client.queued_bytes <= posted
+        assert both.server.queued_bytes == 0
+        await both.client.call()  # which goes out last
+        assert both.client.queued_bytes == 0
+        _post_until_some_is_queued(both.client)
+        both.client._link.abort()
+        await both.client.closed.wait()
+        assert both.client.queued_bytes == 0
+
+
+def _post_until_some_is_queued(peer: Peer) -> int:
+    """The bytes it took. Nobody else has a turn meanwhile."""
+    posted = 0
+    while not peer.queued_bytes:
+        assert posted < 64 * 1024 * 1024
+        posted += frame_cost(peer._link.outlet.post(OpCode.SIGNAL, 0, (), bytes(65_000)))
+    return posted
+
+
+async def test_what_is_queued_is_told_of_ones_own_channels_only() -> None:
+    async with (
+        open_ampe() as ampe,
+        ampe.open_channel_group() as chnls,
+        serving() as where,
+        connect(where, ampe=ampe) as peer,
+    ):
+        _post_until_some_is_queued(peer)
+        assert chnls.queued_bytes(peer._link.outlet.number) == 0

@@ -220,6 +220,17 @@ async def test_a_send_cancelled_between_items_does_not() -> None:
         assert await stream.finish() == b"%d" % sent
 
 
+async def test_items_of_several_senders_stay_whole() -> None:
+    items = [bytes([number]) * 300_000 for number in range(4)]
+
+    async with connected(echo_stream) as both, both.client.stream() as stream:
+        async with trio.open_nursery() as nursery:
+            for item in items:
+                nursery.start_soon(stream.send, item)
+            received = [await anext(stream) for _ in items]
+        assert sorted(received) == items
+
+
 async def test_items_have_a_longest() -> None:
     async with connected(echo_stream) as both, both.client.stream() as stream:
         stream._longest = 10
@@ -356,8 +367,9 @@ async def test_items_for_a_handler_that_has_ended_are_nothing() -> None:
             assert (await script.expect(OpCode.RESPONSE)).message_id == 3
         async with both.client.stream(b"4") as stream:
             with suppress(trio.BrokenResourceError):  # when it hears of the end
-                for _ in range(3):
+                while True:
                     await stream.send(b"5")
+                    await trio.lowlevel.checkpoint()
         await both.client.call(b"6")
         answering = both.server._link.answering
         assert not answering._by_id

@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytofu import AmpeException, NotSent, OpCode, RemoteError, Topics, connect
@@ -61,6 +61,7 @@ STEPS = st.lists(st.one_of(st.none(), st.sampled_from("abcde")), max_size=60)
 
 
 @given(STEPS, st.integers(1, 4), st.sampled_from(["drop-oldest", "latest", "disconnect"]))
+@example(["a", "b"], 1, "latest")
 def test_queues_lose_only_what_they_count(
     steps: list[str | None], keep: int, policy: module.Policy
 ) -> None:
@@ -75,7 +76,7 @@ def test_queues_lose_only_what_they_count(
             if len(queue):
                 assert queue.next() is model.popleft()
             continue
-        item = Item(step, [], b"%d" % number)
+        item = Item(step, b"", b"%d" % number)
         dropped = queue.add(item)
         old = next((one for one in model if one.topic == step), None)
         if policy == "latest" and old is not None:

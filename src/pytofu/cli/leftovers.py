@@ -9,7 +9,6 @@ it is a part of, so that the client can go on with it. Neither is of the client'
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -40,6 +39,8 @@ def is_temporary(name: str) -> bool:
 
 def create(name: str, directory: int) -> int:
     """Create and lock a file in a directory, both descriptors. Raises OSError; blocks."""
+    import fcntl  # not on Windows
+
     while True:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(name, flags, 0o666, dir_fd=directory)
@@ -70,6 +71,8 @@ def take_up(name: str, directory: int) -> int | None:
 
 def _lock_own(file: int) -> None:
     """Lock a file of our own. Raises OSError if it is none, or if another process has locked it."""
+    import fcntl  # not on Windows
+
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, "not a file of our own")

@@ -9,8 +9,6 @@ from typing import Final
 
 from pytofu.cli.leftovers import create, is_temporary, lasting_name, take_up, temporary_name
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
 _TAKEN: Final = "there is such a file already"
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What file systems answer that have no hard links."""
@@ -148,13 +146,16 @@ def _open_directory(root: Path, name: str) -> tuple[int, str]:
     if is_temporary(last):
         raise RefusedError("such names are those of files on their way")
     root = root.resolve()
+    flags = (
+        os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    )  # not all of them on Windows
     try:
         relative = root.joinpath(*folders).resolve(strict=True).relative_to(root)
-        directory = os.open(root, _DIRECTORY)
+        directory = os.open(root, flags)
         for part in relative.parts:
             parent, directory = directory, -1
             try:
-                directory = os.open(part, _DIRECTORY, dir_fd=parent)
+                directory = os.open(part, flags, dir_fd=parent)
             finally:
                 os.close(parent)
     except (OSError, ValueError, RuntimeError):

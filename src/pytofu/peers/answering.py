@@ -1,6 +1,8 @@
 """What the peer asks of this side: requests on one link, and the handlers at work on them."""
 
+from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Final, Protocol
 
@@ -35,6 +37,12 @@ from pytofu.values.message import Message
 _LATE: Final = RemoteError("DEADLINE_EXCEEDED", "the time that the caller gave was up")
 _REFUSED: Final = RemoteError("UNAVAILABLE", "the peer takes no more calls")
 _MAX_SUBSCRIPTIONS: Final = 1000
+_HELPERS: Final = 2
+"""Tasks that are called before a handler is run, for the requests behind it, should it wait: so
+their number doubles as long as handlers wait, and is small when none does."""
+
+
+_NEVER: Final = float("inf")
 
 
 class Spawn(Protocol):
@@ -49,7 +57,8 @@ class _Handling:
     """One request: its body while that comes in, then its turn to wait for, then its handler."""
 
     __slots__ = (
-        "assembly", "body", "given_up", "headers", "held", "ident", "running", "scope", "stream",
+        "assembly", "body", "deadline", "given_up", "headers", "held", "ident", "running", "scope",
+        "stream",
     )  # fmt: skip
 
     def __init__(self, ident: int, headers: Headers) -> None:
@@ -61,10 +70,11 @@ class _Handling:
         self.held: Holder[Message] | None = None  # while it waits
         self.running = False
         self.given_up = False
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope | None = None  # around its handler, while that runs
+        self.deadline = _NEVER
         if TIMEOUT in headers:
             # The time runs from the beginning, also while it waits for its turn.
-            self.scope.deadline = trio.current_time() + read_timeout(headers[TIMEOUT])
+            self.deadline = trio.current_time() + read_timeout(headers[TIMEOUT])
 
 
 class Answering:
@@ -94,6 +104,8 @@ class Answering:
         self._by_id: dict[int, _Handling] = {}
         self._waiting: dict[_Handling, None] = {}
         self._running: set[_Handling] = set()
+        self._ready: deque[_Handling] = deque()  # those of `_running` that no task has begun
+        self._coming = 0  # tasks that have been started for them and have not had their turn
         self._spawn = spawn
         self._on_less_busy = on_less_busy
 
@@ -210,7 +222,8 @@ class Answering:
 
     def _give_up(self, handling: _Handling, error: Exception) -> None:
         handling.given_up = True
-        handling.scope.cancel()
+        if handling.scope is not None:
+            handling.scope.cancel()
         if handling.stream is not None:
             handling.stream.fail(error)
         if not handling.running:
@@ -218,12 +231,69 @@ class Answering:
 
     # ------------------------------------------------------------------ the handlers
 
+    # A task is dear, next to what most handlers do. So one task runs a handler after the other, in
+    # one cancel scope, as long as they end without having been cancelled; and others stand by, who
+    # have their turn only if it has to wait.
+
     def _start(self, handling: _Handling, handler: Respond) -> None:
         handling.running = True
         self._running.add(handling)
-        self._spawn(self._carry_out, handling, handler)
+        self._ready.append(handling)
+        self._call_tasks(handler, 1)
 
-    async def _carry_out(self, handling: _Handling, handler: Respond) -> None:
+    def _call_tasks(self, handler: Respond, at_most: int) -> None:
+        while self._coming < at_most and self._coming < len(self._ready):
+            self._coming += 1
+            self._spawn(self._carry_out_what_is_ready, handler)
+
+    async def _carry_out_what_is_ready(self, handler: Respond) -> None:
+        self._coming -= 1
+        context = copy_context()
+        try:
+            # A handler that has set context variables was the last one to see them.
+            while self._ready and copy_context() == context:
+                await self._carry_out_in_one_scope(handler, context)
+        finally:
+            self._call_tasks(handler, 1)
+
+    async def _carry_out_in_one_scope(self, handler: Respond, context: Context) -> None:
+        handling: _Handling | None = None
+        result: Result | None = None
+        scope = trio.CancelScope()
+        try:
+            try:
+                with scope:
+                    while self._ready:
+                        handling = self._ready.popleft()
+                        self._call_tasks(handler, _HELPERS)
+                        await self._carry_out(handling, handler, scope)
+                        if scope.deadline < _NEVER or handling.given_up:
+                            break  # it may be cancelled: no other handler's business
+                        self._done(handling, handler)
+                        handling = None
+                        if copy_context() != context:
+                            break
+            except Exception:
+                assert handling is not None
+                result = failed(handling.headers.get(METHOD, ""))
+            if scope.cancelled_caught:
+                result = Result.of_error(_LATE)
+            if result is not None and handling is not None and not handling.given_up:
+                self._outlet.tell(OpCode.RESPONSE, handling.ident, result.lines)
+        finally:
+            if handling is not None:
+                self._done(handling, handler)
+
+    async def _carry_out(
+        self, handling: _Handling, handler: Respond, scope: trio.CancelScope
+    ) -> None:
+        if handling.given_up:
+            return
+        handling.scope = scope
+        if handling.deadline < _NEVER:
+            scope.deadline = handling.deadline
+            if scope.cancel_called:  # too late already
+                await trio.lowlevel.checkpoint_if_cancelled()
         headers = handling.headers
         request = Incoming(
             handling.body if handling.assembly is None else handling.assembly.take(),
@@ -231,26 +301,14 @@ class Answering:
             headers.get(METHOD, ""),
             handling.stream,
         )
-        result: Result | None = None
-        try:
-            try:
-                with handling.scope:
-                    if handling.given_up or TIMEOUT in headers:
-                        await trio.lowlevel.checkpoint_if_cancelled()  # too late already
-                    await self._send(
-                        handling, await respond(handler, request, self._budget.longest)
-                    )
-            except Exception:
-                result = failed(request)
-            if handling.scope.cancelled_caught:
-                result = Result.of_error(_LATE)
-            if result is not None and not handling.given_up:
-                self._outlet.tell(OpCode.RESPONSE, handling.ident, result.lines)
-        finally:
-            self._running.discard(handling)
-            self._end(handling)
-            if self._waiting:
-                self._start_waiting(handler)
+        await self._send(handling, await respond(handler, request, self._budget.longest))
+
+    def _done(self, handling: _Handling, handler: Respond) -> None:
+        handling.scope = None
+        self._running.discard(handling)
+        self._end(handling)
+        if self._waiting:
+            self._start_waiting(handler)
 
     async def _send(self, handling: _Handling, result: Result) -> None:
         ident, lines, body = handling.ident, result.lines, result.body

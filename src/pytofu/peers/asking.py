@@ -92,7 +92,7 @@ class Asking:
                 await self._outlet.send(OpCode.REQUEST, ident, lines, body)
             else:
                 await self._outlet.send_parts(OpCode.REQUEST, ident, lines, body)
-            await call.done.wait()
+            await call.wait()
         except BaseException as error:
             if not isinstance(error, NotSent):
                 self.cancel(ident)

@@ -25,16 +25,16 @@ type Respond = Callable[[Incoming], Awaitable[bytes | Reply | None]]
 """A handler, bound to the peer it answers."""
 
 _ENDLESS: Final = 10.0**12
-"""Seconds: a deadline further away than this is none."""
+"""On Trio's clock: a deadline after this is none."""
 
 
 class Call:
     """The caller's side of a call: parts come in, one answer or one error comes out."""
 
-    __slots__ = ("_answer", "_assembly", "_budget", "_error", "_headers", "done")
+    __slots__ = ("_answer", "_assembly", "_budget", "_caller", "_error", "_headers")
 
     def __init__(self, budget: Budget) -> None:
-        self.done: trio.Event = trio.Event()
+        self._caller: trio.lowlevel.Task | None = None  # while it sleeps
         self._budget = budget
         self._assembly: Assembly | None = None
         self._headers: Headers = {}
@@ -43,7 +43,7 @@ class Call:
 
     def arrived(self, message: Message, headers: Headers) -> None:
         """Take a part of the answer, or all of it."""
-        if self.done.is_set():
+        if self._over:
             return
         body = message.payload
         if message.has_more() or self._assembly is not None:
@@ -64,13 +64,35 @@ class Call:
             self.fail(error)
             return
         self._answer = Incoming(body, user_headers(self._headers) if self._headers else {})
-        self.done.set()
+        self._wake_caller()
 
     def fail(self, error: Exception) -> None:
         """There will be no answer; the first word stays."""
-        if not self.done.is_set():
+        if not self._over:
             self._error = error
-            self.done.set()
+            self._wake_caller()
+
+    @property
+    def _over(self) -> bool:
+        return self._answer is not None or self._error is not None
+
+    def _wake_caller(self) -> None:
+        if self._caller is not None:
+            trio.lowlevel.reschedule(self._caller)
+            self._caller = None
+
+    async def wait(self) -> None:
+        """Until there is an outcome; for one task. A checkpoint."""
+        # As an Event would, less what an Event costs.
+        if self._over:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._caller = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._caller = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def drop(self) -> None:
         """Nobody waits any more."""
@@ -96,9 +118,8 @@ def request_lines(method: str, headers: Mapping[str, str]) -> list[tuple[str, st
 def add_timeout(lines: list[tuple[str, str]]) -> float:
     """Let the deadline of the caller's cancel scopes travel; returns it, on Trio's clock."""
     deadline = trio.current_effective_deadline()
-    left = deadline - trio.current_time()
-    if left < _ENDLESS:
-        lines.append((TIMEOUT, timeout_text(left)))
+    if deadline < _ENDLESS:
+        lines.append((TIMEOUT, timeout_text(deadline - trio.current_time())))
     return deadline
 
 
@@ -135,11 +156,11 @@ async def respond(handler: Respond, request: Incoming, longest: int) -> Result:
     except RemoteError as error:
         return Result.of_error(error)
     except Exception:
-        return failed(request)
+        return failed(request.method)
     return Result(lines, body)
 
 
-def failed(request: Incoming) -> Result:
+def failed(method: str) -> Result:
     """The answer for a handler that failed, with what is being handled in the log."""
-    log.exception("the handler failed: method %r", request.method)
+    log.exception("the handler failed: method %r", method)
     return Result.of_error(RemoteError("INTERNAL", "the handler failed"))

@@ -1,6 +1,7 @@
 """The one task that receives on a channel group, and gives each message to its channel's link."""
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 
@@ -10,6 +11,9 @@ from pytofu.public.channel_group import ChannelGroup
 from pytofu.values.errors import ShutdownException
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
+
+_AT_ONCE: Final = 63
+"""Messages after one that are taken without a turn for other tasks."""
 
 
 class Hub:
@@ -51,20 +55,29 @@ class Hub:
                 link.shut_down()
 
     async def _receive(self) -> None:
-        wait_receive, links, put = self.chnls.wait_receive, self.links, self.ampe.put
+        chnls = self.chnls
         try:
             while True:
-                message = await wait_receive()
-                holder = Holder(message)
-                try:
-                    link = links.get(message.channel_number)
-                    if link is None:
-                        self._on_other(message)
-                    else:
-                        link.receive(message, holder)
-                        if link.closed.is_set():
-                            del links[link.outlet.number]
-                finally:
-                    put(holder)
+                self._hand_on(await chnls.wait_receive())
+                for _ in range(_AT_ONCE):
+                    message = chnls.receive_nowait()
+                    if message is None:
+                        break
+                    self._hand_on(message)
+                else:
+                    await trio.lowlevel.checkpoint()
         except ShutdownException:
             pass
+
+    def _hand_on(self, message: Message) -> None:
+        holder = Holder(message)
+        try:
+            link = self.links.get(message.channel_number)
+            if link is None:
+                self._on_other(message)
+            else:
+                link.receive(message, holder)
+                if link.closed.is_set():
+                    del self.links[link.outlet.number]
+        finally:
+            self.ampe.put(holder)

@@ -140,6 +140,14 @@ class Peer:
         return self._link.usable
 
     @property
+    def queued_bytes(self) -> int:
+        """Bytes for this peer that the operating system has not taken yet; 0 once it has gone.
+
+        Above `Options.high_water` what sends waits. What is in the kernel's buffers is not counted.
+        """
+        return self._link.outlet.queued_bytes
+
+    @property
     def closed(self) -> trio.Event:
         """Set when the peer has gone for good."""
         return self._link.closed
