@@ -161,7 +161,7 @@ async def test_a_listener_takes_a_bye_signal_and_nothing_else(door: ScriptedList
         end = await open_listener(app)
         for opcode in (OpCode.SIGNAL, OpCode.REQUEST, OpCode.BYE_REQUEST, OpCode.HELLO_REQUEST):
             message = app.message(opcode, end.number, 3, headers=address_headers(HERE))
-            assert app.chnls._group.poster.post(message.value).is_err()
+            assert app.chnls._group.poster.post(message.unwrap()).is_err()
             assert message.unwrap().status is AmpeStatus.NOT_ALLOWED
             app.ampe.put(message)
         end.post(OpCode.BYE_SIGNAL, 3)

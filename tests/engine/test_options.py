@@ -143,3 +143,30 @@ def test_every_option_says_what_it_is() -> None:
     for field in attrs.fields(Options):
         documented = rf'\n    {field.name}: .+(\n    [ )].*)*\n    """[A-Z]'
         assert re.search(documented, source), field.name
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(Options)])
+@pytest.mark.parametrize("given", ["5", b"5", [5], object(), 2.5, True, 5])
+def test_what_is_of_another_type_is_refused_by_its_name(name: str, given: object) -> None:
+    match name:
+        case "accept_filter" | "tls_server" | "tls_client":
+            right: set[type] = set()
+        case "reuse_port":
+            right = {bool}
+        case "channel_share":
+            right = {float, int}
+        case _ if "timeout" in name or name in {"keepalive", "keepalive_interval"}:
+            right = {float, int}
+        case _:
+            right = {int}
+    if type(given) in right:
+        if name == "channel_share":  # it is out of range, and that is another error
+            with pytest.raises(ValueError, match="channel_share"):
+                options_with(name, given)
+        else:
+            assert getattr(options_with(name, given), name) == given
+    else:
+        with pytest.raises(
+            TypeError, match=rf"^Options\.{name} takes .*, not {type(given).__name__}, "
+        ):
+            options_with(name, given)

@@ -25,6 +25,7 @@ from pytofu import (
     borrowed_message,
     open_ampe,
 )
+from pytofu.public import belonging
 from tests.resources import nothing_left as nothing_left
 from tests.support import App, Pair, address_headers, from_app, open_app, open_pair
 
@@ -291,6 +292,24 @@ async def test_a_forked_child_takes_nothing_from_its_parent(
             os._exit(0)
         for descriptor in told:
             os.close(descriptor)
+
+
+@pytest.mark.parametrize("name", [*CALLS, "ChannelGroup.update_receiver"])
+async def test_in_a_forked_child_it_says_so(name: str) -> None:
+    """As the test above sees it in the child, here where coverage is counted."""
+    async with open_app() as app:
+        calls = {**CALLS, "ChannelGroup.update_receiver": update}
+        belonging._in_forked_child()
+        try:
+            error = outcome(partial(calls[name], app, Holder()))
+        finally:
+            app.ampe._thread = app.chnls._thread = belonging.here()
+        assert isinstance(error, RuntimeError)
+        assert str(error).startswith(f"{name} was called in a forked child process, and the engine")
+
+
+def update(app: App, holder: Holder[Message]) -> None:
+    app.chnls.update_receiver(holder)
 
 
 # ---------------------------------------------------------------------- no Trio

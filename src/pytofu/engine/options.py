@@ -43,6 +43,8 @@ def _has_its_type(options: "Options", option: "attrs.Attribute[Any]", given: obj
         must_be(what, "a number", (int, float), given)
     elif bool in kinds:
         must_be(what, "True or False", bool, given)
+    elif ssl.SSLContext in kinds:
+        must_be(what, "an ssl.SSLContext", ssl.SSLContext, given)
     else:
         must_be_callable(what, given)
 

@@ -3,7 +3,6 @@
 One comparison a call finds both out: a forked child's copies belong to no thread.
 """
 
-import os
 import sys
 import threading
 from _thread import get_ident
@@ -11,6 +10,8 @@ from typing import Final
 from weakref import WeakSet
 
 import trio
+
+from pytofu.links.sockets import in_forked_children
 
 here: Final = get_ident
 """The number of the thread that runs, as the quickest function for it."""
@@ -53,8 +54,7 @@ def _in_forked_child() -> None:
         belonging._thread = NOBODY
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_in_forked_child)
+in_forked_children(_in_forked_child)
 
 
 def require_trio(call: str) -> None:

@@ -85,15 +85,14 @@ class ChannelGroup(Belonging):
         if here() != self._thread:
             raise self._misplaced("ChannelGroup.post")
         try:
-            message = holder._value
-            header = message._header  # type: ignore[union-attr]
+            message: Message = holder._value  # type: ignore[assignment]
+            header = message._header
             _ = header.proto_byte  # Message itself, the class, has a _header too
         except AttributeError:
             raise wrong_holder("ChannelGroup.post", holder) from None
         result = self._post(message)
         if result is not OK:
             assert isinstance(result, Err)
-            assert message is not None
             raise refusal(result.error, message)
         holder._value = None
         return header

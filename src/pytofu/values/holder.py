@@ -54,7 +54,7 @@ class Holder[T]:
         """Empty the holder and drop its value."""
         self._value = None
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __getattr__(self, name: str) -> None:
             raise AttributeError(

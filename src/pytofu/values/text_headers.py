@@ -133,7 +133,7 @@ class TextHeaders:
             return NotImplemented
         return self._raw == other._raw
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __getitem__(self, name: object) -> None:
             raise TypeError(
