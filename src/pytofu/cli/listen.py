@@ -37,17 +37,18 @@ class Listener:
     async def _show_messages(self, peer: Peer) -> None:
         async for incoming in peer.messages:
             self._messages += 1
-            self._show("message", incoming)
+            self.show("message", incoming)
 
     async def answer(self, peer: Peer, request: Incoming) -> bytes:
         """Show a call, and answer it."""
         self._calls += 1
-        self._show("call", request)
+        self.show("call", request)
         if self._reply is None or request.stream is not None:
             raise RemoteError("UNIMPLEMENTED", "it was printed, and nothing else")
         return self._reply
 
-    def _show(self, event: str, incoming: Incoming) -> None:
+    def show(self, event: str, incoming: Incoming) -> None:
+        """Print one."""
         missed = incoming.missed
         words = [event]
         if missed:
