@@ -19,7 +19,7 @@ from benchmarks.work import WORKS, Subject, Task, Work
 _QUICK_WORKS: Final = frozenset(
     {
         *("echo-64x1", "echo-64x64", "echo-65535x16", "oneway-64", "fanin-10", "rate-50"),
-        *("call-64x1", "call-64x64", "stream", "fanout-100"),
+        *("call-64x64", "stream", "fanout-100"),
         *("connect", "idle-1000", "startup"),
     }
 )
@@ -28,10 +28,8 @@ _QUICK_CONTENDERS: Final = frozenset(
         "pytofu",
         "pytofu-uds",
         "pytofu-peers",
-        "grpc",
         "websockets",
         "nats",
-        "raw",
         "trio",
         "asyncio",
         "uvloop",

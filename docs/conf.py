@@ -25,7 +25,7 @@ html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_title = f"pytofu {release}"
 html_static_path = ["_static"]
-html_css_files = ["pytofu.css"]
+html_css_files = ["pytofu.css", "pictures.css"]
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3

@@ -158,7 +158,7 @@ async def _pace(task: Task, loop: Loop, send: Send, receive: Receive) -> Figures
         while not run.finished:
             run.answered(*unpack(await receive()))
 
-    await loop.both(lambda: send_when_due(run, loop.alarm(), send_all), hear)
+    await loop.every((lambda: send_when_due(run, loop.alarm(), send_all), hear))
     return run.figures()
 
 

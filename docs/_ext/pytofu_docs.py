@@ -28,8 +28,9 @@ DOCS: Final = Path(__file__).parent.parent
 _SOURCES: Final = re.compile(r" ?\((?:PROTOCOL|pattern guide)[^)]*\)| Source: .*")
 sys.path.insert(0, str(DOCS.parent))
 
-from docs.diagrams import modules, spoken, storeys  # noqa: E402  # the path is set just above
+from docs.diagrams import modules, pictures, storeys  # noqa: E402  # the path is set just above
 from docs.panels import MEASURED, panels  # noqa: E402
+from docs.sequence import spoken  # noqa: E402
 
 
 class Table(SphinxDirective):
@@ -120,7 +121,7 @@ class Transitions(Table):
             columns.setdefault(tuple(row.get(opcode) for row in table.values()), []).append(opcode)
         self.header = [
             "state",
-            *(", ".join(spoken(opcode.name) for opcode in opcodes) for opcodes in columns.values()),
+            *(", ".join(spoken(opcode) for opcode in opcodes) for opcodes in columns.values()),
         ]
         for state, answers in zip(table, zip(*columns, strict=True), strict=True):
             yield f"`{state.name}`", *(_answer(state, following) for following in answers)
@@ -151,7 +152,7 @@ class Modules(Table):
 
 
 class Picture(SphinxDirective):
-    """A picture of docs/pictures, inside the page so that it follows its colours.
+    """A picture that docs/diagrams.py makes, inside the page so that it follows its colours.
 
     The argument is its name, the content a caption.
     """
@@ -160,19 +161,12 @@ class Picture(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        file = DOCS / "pictures" / f"{self.arguments[0]}.svg"
-        self.env.note_dependency(str(file))
-        svg = file.read_text(encoding="utf-8")
-        width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
-        assert width is not None
-        svg = re.sub(r"<style>.*?</style>\n", "", svg, flags=re.DOTALL)  # the page's: pytofu.css
-        least = 0.8 * float(width[1])  # its words would be too small to read in less
-        style = f"width:{width[1]}px;max-width:max(100%,{least:g}px)"
-        svg = svg.replace("<svg ", f'<svg style="{style}" ', 1)
+        picture = pictures()[self.arguments[0]]()
         caption = (
             f"<figcaption>{escape(' '.join(self.content))}</figcaption>" if self.content else ""
         )
-        html = f'<figure class="tofu-figure"><div tabindex="0">{svg}</div>{caption}</figure>'
+        shown = f'<div class="tofu" tabindex="0">{picture}</div>'
+        html = f'<figure class="tofu-figure">{shown}{caption}</figure>'
         return [nodes.raw("", html, format="html")]
 
 

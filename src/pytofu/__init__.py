@@ -34,6 +34,8 @@ from pytofu.values.address import (
     MemoryServerAddress,
     TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
     WrongAddress,
@@ -86,6 +88,7 @@ from pytofu.values.header import (
 )
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message, MessageReleasedError, trace_releases
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError, AmpeStatus
 from pytofu.values.text_headers import TextHeader, TextHeaders
 
@@ -151,6 +154,7 @@ __all__ = [
     "OriginFlag",
     "Peer",
     "PeerDisconnectedException",
+    "PeerInfo",
     "PoolEmptyException",
     "ProcessingFailedException",
     "ProtoFields",
@@ -166,6 +170,8 @@ __all__ = [
     "ShutdownException",
     "TCPClientAddress",
     "TCPServerAddress",
+    "TLSClientAddress",
+    "TLSServerAddress",
     "TextHeader",
     "TextHeaders",
     "Topics",

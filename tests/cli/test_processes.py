@@ -111,6 +111,43 @@ def test_put_and_serve_files(kind: Kind, tmp_path: Path) -> None:
     assert files.output[-1] == {"event": "summary", "files": 1, "bytes": len(content)}
 
 
+def sizes(directory: Path) -> list[int]:
+    return [path.stat().st_size for path in directory.iterdir()]
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_an_upload_goes_on_after_one_of_them_was_killed(
+    kind: Kind, tmp_path: Path, who: str
+) -> None:
+    inbox, file = tmp_path / "inbox", tmp_path / "file"
+    inbox.mkdir()
+    content = os.urandom(1_000_000) * 60
+    file.write_bytes(content)
+    arguments = ("serve-files", str(inbox), listen_address(kind, tmp_path))
+    with server(*arguments) as files:
+        with subprocess.Popen([*PYTOFU, "put", str(file), files.address]) as put:
+            while sum(sizes(inbox)) <= 100_000:
+                assert put.poll() is None
+            victim = put if who == "client" else files.process
+            victim.kill()
+            victim.wait()
+        assert put.returncode != 0
+        if who == "client":
+            assert files.process.stdout is not None
+            assert json.loads(files.process.stdout.readline())["event"] == "cut"
+        (left,) = sizes(inbox)
+        assert left < len(content)
+        if who == "client":
+            again = run("put", str(file), files.address, "--json")
+        else:
+            with server(*arguments) as other:
+                again = run("put", str(file), other.address, "--json")
+    assert (again.returncode, again.stderr) == (0, b"")
+    assert json.loads(again.stdout)["resumed_at"] == left
+    assert os.listdir(inbox) == ["file"]
+    assert (inbox / "file").read_bytes() == content
+
+
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     nobody = "tcp://127.0.0.1:1"

@@ -13,14 +13,17 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytofu import OpCode, TextHeaders
+from pytofu import Holder, Message, OpCode, TextHeaders
+from pytofu.cli.conversation import Conversation
 from pytofu.cli.endpoints import Target
+from pytofu.cli.leftovers import lasting_name
 from pytofu.cli.output import Output, harmless
 from pytofu.cli.put import Upload, put
 from pytofu.cli.transfer import name_from_header, name_to_header
+from pytofu.cli.uploads import Limits
 from tests.cli.peers import POLITE, Printed, fails, file_server, greet, peer, respond
 from tests.cli.terminal import Paper, Terminal
-from tests.support import Headers, open_app
+from tests.support import App, Headers, open_app
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -166,9 +169,9 @@ async def test_a_file_that_changes_while_it_is_sent(
 ) -> None:
     run = Upload.run
 
-    async def change_and_run(upload: Upload) -> str:
+    async def change_and_run(upload: Upload, conversation: Conversation) -> None:
         change(file)
-        return await run(upload)
+        await run(upload, conversation)
 
     monkeypatch.setattr(Upload, "run", change_and_run)
     async with file_server(inbox, Printed().output) as address:
@@ -185,11 +188,126 @@ async def test_a_file_that_cannot_be_read_to_its_end(
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr("pytofu.cli.put.open_regular", Broken)
-    named = pytest.RaisesExc(OSError, check=lambda error: error.filename == str(file))
+    named = pytest.raises(OSError, check=lambda error: error.filename == str(file))
     async with file_server(inbox, Printed().output) as address:
-        with pytest.RaisesGroup(named, flatten_subgroups=True):
+        with named:
             await put(file, Target(address), "x", Printed().output)
     assert os.listdir(inbox) == []
+
+
+@pytest.mark.parametrize("content", [CONTENT, b""])
+@pytest.mark.parametrize("how", ["client", "server"])
+async def test_an_upload_that_was_cut_is_gone_on_with(
+    tmp_path: Path, inbox: Path, how: str, content: bytes
+) -> None:
+    """Whichever side ends; and only the rest is sent."""
+    file = tmp_path / "file"
+    await trio.Path(file).write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    begin = (("file", "copy"), ("size", str(len(content))), ("sha256", sha256))
+    half = content[: len(content) // 2][:50_000]
+    log, printed = Printed(), Printed()
+    async with open_app() as app:
+        async with file_server(inbox, log.output) as address:
+            number = await greet(app, address)
+            app.post(OpCode.REQUEST, number, 100, headers=begin, more=True)
+            assert (await app.event()).headers == (("offset", "0"),)
+            app.post(OpCode.REQUEST, number, 100, body=half, more=True)
+            if how == "client":
+                app.post(OpCode.BYE_REQUEST, number)
+                await app.events_until_closed(number)
+                await log.file.until("the peer said bye")
+            else:
+                await received(inbox, len(half))
+        assert len(os.listdir(inbox)) == (1 if half else 0)
+    async with file_server(inbox, log.output) as address:
+        await put(file, Target(address), "copy", printed.output)
+    assert (inbox / "copy").read_bytes() == content
+    assert os.listdir(inbox) == ["copy"]
+    assert printed.records[0]["resumed_at"] == len(half)
+    cut = [record for record in log.records if record["event"] == "cut"]
+    assert [(one["file"], one["bytes"]) for one in cut] == [("copy", len(half))] * bool(half)
+
+
+async def received(inbox: Path, count: int) -> None:
+    """Wait until the one file on its way has so many bytes."""
+    with trio.fail_after(5):
+        while [entry.stat().st_size for entry in os.scandir(inbox)] != [count]:
+            await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize("left", [b"something else", CONTENT + b"too much"])
+async def test_what_is_left_and_is_not_of_the_file(file: Path, inbox: Path, left: bytes) -> None:
+    """It is found out, removed, and the next attempt succeeds."""
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    (inbox / lasting_name("copy", len(CONTENT), sha256)).write_bytes(left)
+    async with file_server(inbox, Printed().output) as address:
+        if len(left) < len(CONTENT):
+            with fails("another one there"):
+                await put(file, Target(address), "copy", Printed().output)
+        await put(file, Target(address), "copy", Printed().output)
+    assert (inbox / "copy").read_bytes() == CONTENT
+    assert os.listdir(inbox) == ["copy"]
+
+
+@pytest.mark.parametrize("limits", [Limits(keep=0), Limits(max_uploads=1)])
+async def test_not_everything_is_kept(inbox: Path, limits: Limits) -> None:
+    """Nothing at all, or not too many."""
+    log = Printed()
+    kept = 0 if limits.keep == 0 else 1
+    async with file_server(inbox, log.output, limits=limits) as address, open_app() as app:
+        for name in ("a", "b"):
+            number = await greet(app, address)
+            begin = (("file", name), ("size", "2"), ("sha256", "0" * 64))
+            app.post(OpCode.REQUEST, number, 100, headers=begin, more=True)
+            assert (await app.event()).headers == (("offset", "0"),)
+            app.post(OpCode.REQUEST, number, 100, body=b"1", more=True)
+            app.post(OpCode.BYE_REQUEST, number)
+            await app.events_until_closed(number)
+            await log.file.until("the peer said bye", f'"{name}"')
+        assert len(os.listdir(inbox)) == kept
+    events = [record["event"] for record in log.records]
+    assert (events.count("cut"), events.count("refused")) == (kept, 2 - kept)
+
+
+async def test_a_file_that_is_on_its_way_already_is_sent_whole(file: Path, inbox: Path) -> None:
+    """Two clients never write to one file."""
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    begin = (("file", "copy"), ("size", str(len(CONTENT))), ("sha256", sha256))
+    printed = Printed()
+    async with file_server(inbox, Printed().output) as address, open_app() as app:
+        number = await greet(app, address)
+        app.post(OpCode.REQUEST, number, 100, headers=begin, more=True)
+        assert (await app.event()).headers == (("offset", "0"),)
+        app.post(OpCode.REQUEST, number, 100, body=b"1", more=True)
+        await put(file, Target(address), "copy", printed.output)
+    assert printed.records[0]["resumed_at"] == 0
+    assert (inbox / "copy").read_bytes() == CONTENT
+
+
+async def test_an_offset_that_is_none(file: Path) -> None:
+    def misbehave(app: App, holder: Holder[Message]) -> None:
+        message = holder.unwrap()
+        headers = (("offset", "-1"),)
+        app.post(OpCode.RESPONSE, message.channel_number, message.message_id, headers=headers)
+
+    async with peer({**POLITE, OpCode.REQUEST: misbehave}) as address:
+        with fails("not as serve-files does"):
+            await put(file, Target(address), "file", Printed().output)
+
+
+async def test_a_hash_that_is_not_that_of_the_file(file: Path) -> None:
+    def misbehave(app: App, holder: Holder[Message]) -> None:
+        message = holder.unwrap()
+        channel, ident = message.channel_number, message.message_id
+        if message.text_headers.get("file"):
+            app.post(OpCode.RESPONSE, channel, ident, headers=(("offset", "0"),), more=True)
+        elif not message.has_more():
+            app.post(OpCode.RESPONSE, channel, ident, headers=(("sha256", "0" * 64),))
+
+    async with peer({**POLITE, OpCode.REQUEST: misbehave}) as address:
+        with fails("not as serve-files does"):
+            await put(file, Target(address), "file", Printed().output)
 
 
 async def test_a_server_that_is_no_file_server(file: Path) -> None:
@@ -215,6 +333,7 @@ async def test_parts_that_do_not_fit_together(inbox: Path) -> None:
         ([(begin, b"", True), ((), b"abc", True), ((), b"d", True)], "more than the 2 bytes"),
         ([(begin, b"", True), (sha256, b"a", False)], "2 bytes were announced, 1 came"),
         ([(begin, b"ab", True), ((), b"", False)], "another one there"),
+        ([((*begin, ("sha256", "x")), b"", True)], "the sha256 is none"),
     ]
     async with file_server(inbox, log.output) as address, open_app() as app:
         number = await greet(app, address)

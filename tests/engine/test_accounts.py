@@ -123,9 +123,7 @@ def test_a_message_of_another_engine_is_credited_there() -> None:
 def test_a_successor_is_charged_for_what_it_succeeds() -> None:
     budget = budget_of(4)
     (message,) = Channel(budget).receive(10)
-    successor = message.clone()
-    message._move_charge(successor)
-    message.release()
+    successor = message.hand_over()
     assert (budget.free, budget.bytes_held) == (3, 10)
     budget.put(successor)
     assert (budget.free, budget.bytes_held) == (4, 0)

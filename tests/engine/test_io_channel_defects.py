@@ -83,7 +83,7 @@ async def test_while_accepting(method: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_while_a_name_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(address: object, settings: object) -> None:
+    async def fail(address: object, **settings: object) -> None:
         raise DefectError
 
     monkeypatch.setattr(opening, "connect", fail)

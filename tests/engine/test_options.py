@@ -8,9 +8,9 @@ import attrs
 import pytest
 
 from pytofu import Options
-from pytofu.links.base import Peer
 from pytofu.links.settings import TCPSettings
 from pytofu.protocol.conversation import TimeLimits
+from pytofu.values.peer_info import PeerInfo
 
 AT_LEAST_ZERO: Final = (
     *("high_water", "connect_timeout", "hello_timeout", "frame_timeout", "send_timeout"),
@@ -21,7 +21,10 @@ AT_LEAST_ONE: Final = (
     *("max_channels", "max_channels_per_host", "keepalive_count"),
     *("send_buffer", "receive_buffer"),
 )
-MAY_BE_NONE: Final = ("max_channels_per_host", "accept_filter", "send_buffer", "receive_buffer")
+MAY_BE_NONE: Final = (
+    *("max_channels_per_host", "accept_filter", "send_buffer", "receive_buffer"),
+    *("tls_server", "tls_client"),
+)
 
 
 def options_with(name: str, value: object) -> Options:
@@ -38,11 +41,14 @@ def test_every_option_has_a_default() -> None:
         max_hello_bytes=16 * kib,
         high_water=mib,
         max_queued_bytes=16 * mib,
-        max_total_queued_bytes=256 * mib,
+        max_total_queued_bytes=64 * mib,
         max_channels=10_000,
         max_channels_per_host=None,
         accept_filter=None,
         reuse_port=False,
+        tls_server=None,
+        tls_client=None,
+        in_clear=False,
         connect_timeout=10.0,
         hello_timeout=10.0,
         frame_timeout=60.0,
@@ -101,7 +107,7 @@ def test_what_is_out_of_range_says_which_option(name: str, value: float) -> None
 
 def test_no_option_is_without_these_tests() -> None:
     seen = {*AT_LEAST_ZERO, *AT_LEAST_ONE, *MAY_BE_NONE, "channel_share"}
-    seen |= {"initial_pool_msgs", "max_pool_msgs", "reuse_port"}
+    seen |= {"initial_pool_msgs", "max_pool_msgs", "reuse_port", "in_clear"}
     assert seen == {field.name for field in attrs.fields(Options)}
 
 
@@ -128,8 +134,8 @@ def test_links_are_told_their_settings_under_the_same_names() -> None:
 def test_a_filter_is_called_with_the_peer() -> None:
     options = Options(accept_filter=lambda peer: peer.host == "::1")
     assert options.accept_filter is not None
-    assert options.accept_filter(Peer("::1", 5))
-    assert not options.accept_filter(Peer("::2", 5))
+    assert options.accept_filter(PeerInfo("::1", 5))
+    assert not options.accept_filter(PeerInfo("::2", 5))
 
 
 def test_every_option_says_what_it_is() -> None:

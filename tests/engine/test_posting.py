@@ -3,7 +3,6 @@
 What it says of each mistake is in tests/flows.
 """
 
-import random
 from typing import Final
 
 import pytest
@@ -137,7 +136,6 @@ def _few_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers are used again at once, and there are two."""
     monkeypatch.setattr(channel_numbers, "RECENT", 0)
     monkeypatch.setattr(channel_numbers, "LAST", 2)
-    monkeypatch.setattr(random, "randint", lambda first, last: random.choice((1, 2)))
 
 
 @pytest.mark.usefixtures("_few_numbers")

@@ -136,7 +136,13 @@ SHOWN: Final = {
         "client: bye",
         "server: ended",
     ],
-    "demo.py": ["  100 % of ", "  100 % of ", "TCP  ", "UDS  "],
+    "demo.py": [
+        *("  100 % of ", "  100 % of ", "TCP  ", "UDS  "),
+        "  calls   1,000 answered",
+        "divide(1, 0) is refused: INVALID_ARGUMENT: division by zero",
+        "lines there and back, in capitals",
+        "  topic   tick.0, tick.1, tick.2, tick.3, tick.4",
+    ],
 }
 
 

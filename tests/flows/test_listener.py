@@ -15,12 +15,12 @@ import trio
 
 from pytofu import (
     AmpeStatus,
-    MemoryClientAddress,
     MemoryServerAddress,
     OpCode,
     Options,
     TCPClientAddress,
     TCPServerAddress,
+    UDSClientAddress,
     UDSServerAddress,
     parse_address,
 )
@@ -388,7 +388,7 @@ async def test_accepting_goes_on_when_there_are_files_again(
     async with open_app() as app:
         listener = await app.listen(socket_address)
         where = listener.client_address
-        assert not isinstance(where, MemoryClientAddress)
+        assert isinstance(where, TCPClientAddress | UDSClientAddress)
         tcp = isinstance(where, TCPClientAddress)
         sock = trio.socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
         with RawPeer(sock) as peer:

@@ -21,6 +21,7 @@ from pytofu import (
     OpCode,
     Options,
     TCPServerAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
 )
@@ -473,6 +474,7 @@ def unanswering(address: ServerAddress) -> Iterator[ClientAddress]:
         with full_name(address) as where:
             yield where
     else:
+        assert not isinstance(address, TLSServerAddress)
         listener = FullListener(address)
         yield listener.address
         listener.close()

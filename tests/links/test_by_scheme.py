@@ -19,7 +19,7 @@ from tests.links.ends import accept, client_of, opened, received
 
 CLIENTS: list[Address] = [TCPClientAddress("h"), UDSClientAddress("/s"), MemoryClientAddress("n")]
 SERVERS: list[Address] = [TCPServerAddress("h"), UDSServerAddress("/s"), MemoryServerAddress("n")]
-WRONG = WrongAddress("none of tcp|HOST|PORT, uds|PATH, mem|NAME: 'x'")
+WRONG = WrongAddress("neither tcp|HOST|PORT nor uds|PATH: 'x'")
 
 
 @pytest.mark.parametrize("address", [*SERVERS, WRONG], ids=repr)

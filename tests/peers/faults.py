@@ -89,7 +89,7 @@ class Full(ChannelGroup):
     """A channel group with so much queued that it takes nothing but an abort."""
 
     def __init__(self, chnls: ChannelGroup) -> None:
-        super().__init__(chnls._group, chnls._owner)
+        super().__init__(chnls._group)
 
     def post(self, holder: Holder[Message]) -> BinaryHeader:
         if holder.unwrap().opcode is OpCode.BYE_SIGNAL:

@@ -111,6 +111,8 @@ async def stream(world: World) -> None:
 async def stream_left_early(world: World) -> None:
     async with world.peer.stream() as stream:
         await stream.send(b"1")
+        assert await anext(stream) == b"1"
+        await stream.send(b"2")
 
 
 async def stream_with_more_than_the_window(world: World) -> None:

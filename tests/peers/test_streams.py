@@ -356,8 +356,9 @@ async def test_items_for_a_handler_that_has_ended_are_nothing() -> None:
             assert (await script.expect(OpCode.RESPONSE)).message_id == 3
         async with both.client.stream(b"4") as stream:
             with suppress(trio.BrokenResourceError):  # when it hears of the end
-                for _ in range(3):
+                while True:
                     await stream.send(b"5")
+                    await trio.lowlevel.checkpoint()
         await both.client.call(b"6")
         answering = both.server._link.answering
         assert not answering._by_id

@@ -75,7 +75,7 @@ def test_queues_lose_only_what_they_count(
             if len(queue):
                 assert queue.next() is model.popleft()
             continue
-        item = Item(step, [], b"%d" % number)
+        item = Item(step, b"", b"%d" % number)
         dropped = queue.add(item)
         old = next((one for one in model if one.topic == step), None)
         if policy == "latest" and old is not None:

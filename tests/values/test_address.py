@@ -11,6 +11,8 @@ from pytofu.values.address import (
     MemoryServerAddress,
     TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
     WrongAddress,
@@ -63,6 +65,8 @@ class TestDefaults:
             match address:
                 case TCPClientAddress(host, port) | TCPServerAddress(host, port):
                     return f"tcp {host} {port}"
+                case TLSClientAddress(host, port) | TLSServerAddress(host, port):
+                    return f"tls {host} {port}"
                 case UDSClientAddress(path) | UDSServerAddress(path):
                     return f"uds {path}"
                 case MemoryClientAddress(name) | MemoryServerAddress(name):
@@ -73,6 +77,7 @@ class TestDefaults:
                     assert_never(address)
 
         assert kind(TCPServerAddress("h", 1)) == "tcp h 1"
+        assert kind(TLSServerAddress("h", 1)) == "tls h 1"
         assert kind(UDSClientAddress("/p")) == "uds /p"
         assert kind(MemoryServerAddress("n")) == "mem n"
         assert kind(WrongAddress("because")) == "because"

@@ -67,7 +67,7 @@ def test_uds(text: str, path: str) -> None:
         ("tcp:localhost:80", "an IPv6 address goes in brackets"),
         ("::1:80", "an IPv6 address goes in brackets"),
         ("tcp|host", "not an address: 'tcp|host'"),
-        ("tcp|host|1|2", "none of tcp|HOST|PORT, uds|PATH, mem|NAME"),
+        ("tcp|host|1|2", "neither tcp|HOST|PORT nor uds|PATH"),
         ("http://host:1", "not an address: 'http://host:1'"),
         ("TCP://host:1", "the scheme is written in small letters, tcp: 'TCP://host:1'"),
         ("Uds|/run/s", "the scheme is written in small letters, uds: 'Uds|/run/s'"),
@@ -87,10 +87,7 @@ def test_uds(text: str, path: str) -> None:
         (" /run/s", "there are blanks around ' /run/s'"),
         ("uds://", "the path is missing"),
         ("uds|", "the path is missing"),
-        *(
-            (f"{head}a|b", "none of tcp|HOST|PORT, uds|PATH, mem|NAME")
-            for head in ("uds://", "/", "uds|")
-        ),
+        *((f"{head}a|b", "neither tcp|HOST|PORT nor uds|PATH") for head in ("uds://", "/", "uds|")),
         *((f"{head}{'x' * 200}", "path longer than") for head in ("uds://", "/", "uds|")),
         ("uds://a\0b", "an address cannot contain this"),
         ("uds://\udc80", "an address cannot contain this"),

@@ -30,11 +30,10 @@ from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.protocol.ending import Cause
 from pytofu.protocol.signals import engine_signal
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError, AmpeStatus
 
 log: Final = logging.getLogger("pytofu")
-
-_SHUTDOWN: Final = Err(AmpeError.SHUTDOWN_STARTED)
 
 _TAKEN_WITHOUT_A_LOOK: Final = 16
 """Messages taken from the mailbox after which the sockets are looked at, so that what a quiet
@@ -170,6 +169,18 @@ class Group(GroupContext):
                 if channel.has_work:  # it may have been served meanwhile
                     self.work_on(channel)
 
+    def _work_on_quiet(self) -> None:
+        """Send what was posted on channels that bring nothing more: who asked waits for it.
+
+        What is posted on the others, while they keep the application busy, goes out together.
+        """
+        channels, self._with_work = self._with_work, []
+        for channel in channels:
+            if not channel.is_quiet:
+                self._with_work.append(channel)
+            else:
+                self.work_on(channel)
+
     def work_on(self, channel: Channel) -> None:
         """See `GroupContext`."""
         try:
@@ -249,6 +260,8 @@ class Group(GroupContext):
         mailbox = self.mailbox
         if mailbox.taken >= self._look_at:
             # Not `work`: what is posted meanwhile had better go out together.
+            if self._with_work and mailbox.turns:
+                self._work_on_quiet()
             self._serve()
         return mailbox.take()
 
@@ -329,36 +342,36 @@ class Group(GroupContext):
             else:
                 await mailbox.wait_for_bell()
 
-    def update_receiver(
-        self, message: Message | None, token: trio.lowlevel.TrioToken | None = None
-    ) -> Result[None, AmpeError]:
-        """Put the application's own message, or a signal, into the mailbox (PROTOCOL 4).
+    def peer(self, number: int) -> Result[PeerInfo, AmpeError]:
+        """Who is at the other end of a channel.
 
-        Another thread gives the token of the group's Trio run.
+        Errors: INVALID_CHANNEL_NUMBER, CHANNEL_CLOSED; INVALID_MESSAGE_CHANNEL_GROUP for another
+        group's; NOT_ALLOWED for a listener.
         """
-        if self.closing:
-            return _SHUTDOWN
+        channel = self._numbers.open.get(number)
+        if channel is None:
+            return Err(self._numbers.why_unknown(number))
+        if channel.group is not self:
+            return Err(AmpeError.INVALID_MESSAGE_CHANNEL_GROUP)
+        if not isinstance(channel, IoChannel):
+            return Err(AmpeError.NOT_ALLOWED)
+        return Ok(channel.peer())
+
+    def make_update(self, message: Message | None) -> Message:
+        """The application's own message, for its new owner, or a signal (PROTOCOL 4).
+
+        May be called from any thread.
+        """
         if message is None:
             update = engine_signal(0, AmpeStatus.RECEIVER_UPDATE)
             update._account = UNCOUNTED
         else:
-            update = message.clone()
+            update = message.hand_over()
             update.mark_from_application(AmpeStatus.RECEIVER_UPDATE)
-            message._move_charge(update)
-        try:
-            if token is None:
-                self._update(update)
-            else:
-                token.run_sync_soon(self._update, update)
-        except trio.RunFinishedError:  # the engine has ended meanwhile
-            if message is not None:
-                update._move_charge(message)
-            return _SHUTDOWN
-        if message is not None:
-            message.release()
-        return OK
+        return update
 
-    def _update(self, update: Message) -> None:
+    def update_receiver(self, update: Message) -> None:
+        """Put it into the mailbox; give it back if the group is being destroyed."""
         if self.mailbox.send(update) is not OK:
             update.release()
         elif self._receiver_leads:

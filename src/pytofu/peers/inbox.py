@@ -6,6 +6,7 @@ from typing import Self
 
 import trio
 
+from pytofu.peers.checkpoints import light_checkpoints
 from pytofu.peers.flow import MAX_OVERDRAFT, WINDOW, ReceiveWindow
 from pytofu.peers.incoming import Incoming
 
@@ -25,6 +26,7 @@ class Inbox:
         self._missed = 0
         self._closed = False
         self._readers = trio.lowlevel.ParkingLot()
+        self._next_checkpoint = light_checkpoints()
 
     def add(self, incoming: Incoming, cost: int, *, credited: bool) -> None:
         """Take one more; `credited` if the sender has spent credit for it."""
@@ -53,9 +55,12 @@ class Inbox:
         return self
 
     async def __anext__(self) -> Incoming:
-        """The next message; the iteration ends when the peer has gone. Cancelling loses none."""
+        """The next message; the iteration ends when the peer has gone. Cancelling loses none.
+
+        A point of cancellation, and a schedule point when it waits and at least once in 64.
+        """
         if self._items or self._closed:
-            await trio.lowlevel.checkpoint()
+            await self._next_checkpoint()()
         while not self._items:
             if self._closed:
                 raise StopAsyncIteration

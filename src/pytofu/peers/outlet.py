@@ -19,11 +19,21 @@ from pytofu.values.header import MORE_BIT, BinaryHeader, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
+from pytofu.values.text_headers import TextHeaders
 
-type HeaderLines = Sequence[tuple[str, str]]
+type HeaderLines = Sequence[tuple[str, str]] | bytes
+"""Text headers; as bytes those that `encoded` has made once for many messages."""
 
 GONE: Final = (ChannelClosedException, InvalidChannelNumberException, ShutdownException)
 """What posting raises once the channel, or its engine, has closed."""
+
+
+def encoded(*lines: tuple[str, str]) -> bytes:
+    """Text headers as they go on the wire. Raises `AmpeException` for what no message can carry."""
+    headers = TextHeaders()
+    for name, value in lines:
+        headers.append(name, value)
+    return headers.to_bytes()
 
 
 class Outlet:
@@ -50,7 +60,9 @@ class Outlet:
         header.proto_byte = opcode | MORE_BIT if more else opcode
         header.channel_number = self.number
         header.message_id = ident
-        if lines:
+        if isinstance(lines, bytes):
+            message._text = lines
+        elif lines:
             append = message.text_headers.append
             try:
                 for name, value in lines:

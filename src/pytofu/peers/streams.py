@@ -7,16 +7,17 @@ from typing import Final, Self
 import trio
 
 from pytofu.peers.assembly import Assembly, Budget
+from pytofu.peers.checkpoints import light_checkpoints
 from pytofu.peers.errors import NotSent, RemoteError, error_of
 from pytofu.peers.flow import WINDOW, ReceiveWindow, frame_cost
-from pytofu.peers.outlet import HeaderLines, Outlet
+from pytofu.peers.outlet import HeaderLines, Outlet, encoded
 from pytofu.peers.wire import CREDIT, END, ITEM, PART, PART_LEN, WHOLE, Headers
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 
-_WHOLE: Final = ((ITEM, WHOLE),)
-_PART: Final = ((ITEM, PART),)
-_END: Final = ((ITEM, END),)
+_WHOLE: Final = encoded((ITEM, WHOLE))
+_PART: Final = encoded((ITEM, PART))
+_END: Final = encoded((ITEM, END))
 
 
 class Stream:
@@ -38,6 +39,7 @@ class Stream:
         self._readers = trio.lowlevel.ParkingLot()
         self._senders = trio.lowlevel.ParkingLot()
         self._turn = trio.Lock()  # the parts of an item stay together
+        self._next_checkpoint = light_checkpoints()
         self._received_all = False
         self._over = False  # nothing at all will come of the peer
         self._sent_all = False
@@ -50,12 +52,14 @@ class Stream:
 
         Raises `trio.ClosedResourceError` after `send_eof`, `trio.BrokenResourceError` when the
         peer has ended the stream, `RemoteError` or `Unanswered` when it failed, and ValueError
-        for an item that is too long. A checkpoint; cancelled, the item was not sent, or, if it is
-        longer than 65,535 bytes and part of it had left, the stream has failed.
+        for an item that is too long. A point of cancellation, and a schedule point when it waits
+        and at least once in 64 items; cancelled, the item was not sent, or, if it is longer than
+        65,535 bytes and part of it had left, the stream has failed.
         """
         if len(item) > self._longest:
             raise ValueError(f"an item of {len(item)} bytes: {self._longest} are the most")
-        async with self._turn:
+        await self._take_turn()
+        try:
             self._check_sending()
             start = 0
             try:
@@ -71,8 +75,16 @@ class Stream:
             except NotSent:
                 self._check_sending()  # says why, if that is known already
                 raise
+        finally:
+            self._turn.release()
 
-    async def _send_frame(self, body: bytes, lines: HeaderLines) -> None:
+    async def _take_turn(self) -> None:
+        try:  # `acquire` is a schedule point; what follows is enough of one
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turn.acquire()
+
+    async def _send_frame(self, body: bytes, lines: bytes) -> None:
         while self._credit <= 0:
             await self._senders.park()
             self._check_sending()
@@ -108,10 +120,11 @@ class Stream:
         """The next item; the iteration ends when the peer has sent its last.
 
         Raises `RemoteError` if the peer ended the stream with an error, `Unanswered` if the
-        connection went. A checkpoint; cancelling loses no item.
+        connection went. A point of cancellation, and a schedule point when it waits and at least
+        once in 64 items; cancelling loses no item.
         """
         if self._items or self._received_all or self._error is not None:
-            await trio.lowlevel.checkpoint()
+            await self._next_checkpoint()()
         while not self._items:
             if self._error is not None:
                 raise self._error

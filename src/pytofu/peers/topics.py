@@ -10,11 +10,10 @@ import trio
 from pytofu.peers.errors import NotSent, RemoteError
 from pytofu.peers.flow import frame_cost
 from pytofu.peers.incoming import NO_HEADERS
-from pytofu.peers.outlet import Outlet
+from pytofu.peers.outlet import Outlet, encoded
 from pytofu.peers.wire import ITEM, MAX_BODY, MISSED, PART, PART_LEN, TOPIC, checked
 from pytofu.values.errors import AllocationFailedException
 from pytofu.values.header import OpCode
-from pytofu.values.text_headers import TextHeaders
 
 type Policy = Literal["drop-oldest", "latest", "disconnect"]
 """What happens to a subscriber that is so slow that its queue is full."""
@@ -22,6 +21,7 @@ type Policy = Literal["drop-oldest", "latest", "disconnect"]
 _POLICIES: Final = ("drop-oldest", "latest", "disconnect")
 _MAX_HEADERS: Final = 60_000
 _CACHED: Final = 1024
+_PART: Final = encoded((ITEM, PART))
 
 
 def pattern_tokens(pattern: str) -> tuple[str, ...]:
@@ -59,9 +59,9 @@ class Item:
 
     __slots__ = ("body", "lines", "topic")
 
-    def __init__(self, topic: str, lines: list[tuple[str, str]], body: bytes) -> None:
+    def __init__(self, topic: str, lines: bytes, body: bytes) -> None:
         self.topic: str = topic
-        self.lines: list[tuple[str, str]] = lines
+        self.lines: bytes = lines
         self.body: bytes = body
 
 
@@ -181,14 +181,14 @@ class Subscriber:
         self.room.unpark_all()
 
     def _send_part(self, item: Item) -> None:
-        lines: list[tuple[str, str]] = []
+        lines = b""
         if self._start == 0:
-            lines.extend(item.lines)
+            lines = item.lines
             if self._missed:
-                lines.append((MISSED, str(self._missed)))
+                lines += encoded((MISSED, str(self._missed)))
         end = self._start + PART_LEN
         if end < len(item.body):
-            lines.append((ITEM, PART))
+            lines += _PART
         part = item.body[self._start : end]
         header = self._outlet.post(OpCode.RESPONSE, self._ident, lines, part, more=True)
         self._credit -= frame_cost(header)
@@ -279,10 +279,8 @@ def _item(topic: str, headers: Mapping[str, str], body: bytes) -> Item:
     topic_tokens(topic)
     if len(body) > MAX_BODY:
         raise ValueError(f"a body of {len(body)} bytes: {MAX_BODY} are the most")
-    lines = [(TOPIC, topic), *checked(headers).items()]
-    probe = TextHeaders()  # what no message can carry is refused here, not at each subscriber
-    for name, value in lines:
-        probe.append(name, value)
-    if len(probe) > _MAX_HEADERS:
-        raise ValueError(f"headers of {len(probe)} bytes: {_MAX_HEADERS} are the most")
+    # What no message can carry is refused here, not at each subscriber.
+    lines = encoded((TOPIC, topic), *checked(headers).items())
+    if len(lines) > _MAX_HEADERS:
+        raise ValueError(f"headers of {len(lines)} bytes: {_MAX_HEADERS} are the most")
     return Item(topic, lines, body)

@@ -5,12 +5,14 @@ All of it is written down for other implementations in `docs/conventions.md`.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
 
 import attrs
 
 from pytofu.values.message import Message
+from pytofu.values.text_headers import TextHeaders
 
 METHOD: Final = "tofu-method"
 TIMEOUT: Final = "tofu-timeout"
@@ -66,20 +68,35 @@ _MAX_TEXT: Final = 4096
 _PLAIN: Final = "".join(chr(i) for i in range(0x21, 0x7F) if chr(i) != "%")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
-type Headers = dict[str, str]
+_SHORT: Final = 128
+"""Bytes of headers up to which they are remembered: the same come again and again."""
+
+type Headers = Mapping[str, str]
+"""Those of a message. Messages share them."""
+
+_NONE: Final[Headers] = {}
 
 
 def read_headers(message: Message) -> Headers:
     """The text headers of a message; of a name that repeats, the first."""
-    headers: Headers = {}
     # The length is the wire's: what the engine adds is not in it. Most messages have no headers.
-    if message.header.text_headers_len or message.is_from_engine():
-        for name, value in message.text_headers:
-            headers.setdefault(name, value)
+    if not message.header.text_headers_len and not message.is_from_engine():
+        return _NONE
+    raw = message._text_bytes()
+    return _remembered(raw) if len(raw) <= _SHORT else _split(raw)
+
+
+def _split(raw: bytes) -> Headers:
+    headers: dict[str, str] = {}
+    for name, value in TextHeaders(raw):
+        headers.setdefault(name, value)
     return headers
 
 
-def user_headers(headers: Headers) -> Headers:
+_remembered: Final = lru_cache(256)(_split)
+
+
+def user_headers(headers: Headers) -> dict[str, str]:
     """Those that are the program's, not these conventions' or the engine's."""
     return {
         name: value for name, value in headers.items() if not name.startswith((RESERVED, LOCAL))

@@ -57,6 +57,9 @@ _GREETING: Final = (State.HELLO_SENT, State.HELLO_THEN_BYE_SENT)
 _BYE_UNANSWERED: Final = (State.BYE_SENT, State.BYE_CROSSED)
 _CLOSING: Final = (State.BYE_ANSWERED, State.FINISHING)
 
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+_SPEAKS_TLS: Final = "the peer speaks TLS: TLS at a plain port"
+
 
 @attrs.frozen(kw_only=True)
 class TimeLimits:
@@ -199,7 +202,7 @@ class Conversation:
         ending = self.ending
         assert ending is not None
         yield from self.take_returned()
-        if ending is not ENDINGS[Cause.HELLO_UNANSWERED]:
+        if not ending.unanswered:
             self.writer.forget_written()
         opcode = OpCode.HELLO_RESPONSE if ending.answers_hello else None
         for message in self.writer.unsent():
@@ -231,7 +234,9 @@ class Conversation:
             more, state = reader.read(self.number, self._receive_rules, room - len(messages))
             messages += more
         if reader.violation is not None:
-            self.end(violated(reader.violation))
+            first = self.state is State.HELLO_AWAITED
+            tls = first and reader.refused.startswith(_TLS_HANDSHAKE)
+            self.end(violated(reader.violation, _SPEAKS_TLS if tls else ""))
         elif reader.oversized:
             self.end(Cause.HELLO_TOO_LARGE)
         elif not reader.kept:

@@ -6,9 +6,9 @@ Source: pattern guide, sections 8 (ownership transfer) and 9 (deferred cleanup).
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from types import TracebackType
 from typing import Any, Concatenate, Protocol, cast
 
+from pytofu.patterns.arguments import must_be_callable, wrong_type
 from pytofu.public.interfaces import MessageSource
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.holder import Holder
@@ -20,8 +20,8 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
 
     The holder is empty from the start if the pool is and the strategy is POOL_ONLY. Posting it
     inside the block gives the message away: there is then nothing to go back. Entering raises
-    what `ampe.get` raises, leaving what `ampe.put` raises; an exception that leaves the block goes
-    on as it is, with that as its note. Zig's `get` with `defer put`. Source: pattern guide,
+    what `ampe.get` raises. An exception of the block leaves it as itself; that the message could
+    not be put back as well is a note to it. Zig's `get` with `defer put`. Source: pattern guide,
     section 8.
     """
 
@@ -36,14 +36,20 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
         self._strategy = strategy
 
     def __enter__(self) -> Holder[Message]:
-        self._value = self._ampe.get(self._strategy)
+        if self._value is not None:
+            raise RuntimeError(
+                f"borrowed_message holds {self._value!r} already: enter another one, "
+                "with borrowed_message(ampe) as holder"
+            )
+        try:
+            get = self._ampe.get
+        except AttributeError:
+            raise wrong_type("borrowed_message", "an Ampe", self._ampe) from None
+        self._value = get(self._strategy)
         return self
 
     def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: object
     ) -> None:
         if self._value is None:
             return
@@ -52,7 +58,7 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
         except Exception as error:
             if exc is None:
                 raise
-            exc.add_note(f"Then the borrowed message could not be put back: {error}")
+            exc.add_note(f"the borrowed message could not be put back: {error}")
 
 
 class HasAmpe(Protocol):
@@ -73,6 +79,7 @@ def with_pool_message[S: HasAmpe, **P, R](
     plain or async, has ended in whatever way, cancellation included. Calling it raises what
     `ampe.get` raises. Source: pattern guide, section 9 (decorator).
     """
+    must_be_callable("with_pool_message", method)
     if inspect.iscoroutinefunction(method):
 
         @wraps(method)

@@ -1,89 +1,100 @@
-"""Why a post was refused, in words: what was given, and what is right (PROTOCOL 3)."""
+"""What is wrong with a message that `post` refuses, and what is right: the exception's text.
 
-from collections.abc import Callable, Mapping
-from typing import Final
+Made when something was refused, never before. The name in front of the text is a heading of the
+documentation's page "Errors".
+"""
 
-from pytofu.values.address import WrongAddress, parse_address
-from pytofu.values.header import MAX_PART_LEN, OPCODE_BITS, OpCode
+from typing import Any
+
+from pytofu.patterns.arguments import must_be, wrong_type
+from pytofu.values.errors import AmpeException
+from pytofu.values.header import MAX_PART_LEN, OPCODE_BITS, BinaryHeader, OpCode
+from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
 
-_PARTS: Final = "send it in parts, with `more` set on all but the last"
+
+def refusal(error: AmpeError, message: Message) -> AmpeException:
+    """The exception (not raised) for the error that posting this message gave."""
+    return AmpeException.from_error(error, _explained(error, message))
 
 
-def _opcode(message: Message) -> str:
-    code = message.header.proto_byte & OPCODE_BITS
-    return OpCode(code).name if code in OpCode else f"opcode {code}"
+def held_message(call: str, holder: Any) -> Message | None:
+    """The message of a holder, or None. Raises `TypeError` for what is no holder of a message."""
+    if isinstance(holder, Message):
+        advice = f"{call}(Holder(message)), or borrow it: with borrowed_message(ampe) as holder"
+        raise wrong_type(call, "a Holder with the message", holder, advice)
+    must_be(call, "a Holder with a message", Holder, holder)
+    message: Message | None = holder.value
+    if message is not None:
+        must_be(f"{call}'s holder", "a Message", Message, message)
+    return message
 
 
-def _channel(message: Message) -> str:
-    return f"channel {message.channel_number}"
-
-
-def _unknown_channel(message: Message) -> str:
-    if message.channel_number:
-        return f"{_channel(message)} is none of this engine's"
-    return (
-        f"{_opcode(message)} has channel 0, which only HELLO_REQUEST and WELCOME_REQUEST may: set"
-        " channel_number to what posting one of these returned, or to that of what was received"
+def wrong_holder(call: str, holder: object) -> Exception:
+    """The exception (not raised) for what has no message to give away."""
+    try:
+        held_message(call, holder)
+    except TypeError as error:
+        return error
+    return AmpeException.from_error(
+        AmpeError.NULL_MESSAGE,
+        "the holder is empty: its message was posted or put back before, or what was put into it "
+        "is None; ampe.get() gives another one",
     )
 
 
-def _address(message: Message) -> str:
-    address = parse_address(message)
-    return address.reason if isinstance(address, WrongAddress) else repr(address)
+def _explained(error: AmpeError, message: Message) -> str:
+    header = message.header
+    number = header.channel_number
+    match error:
+        case AmpeError.INVALID_OP_CODE:
+            return f"{_opcode(header)} cannot be posted; the engine makes WELCOME_RESPONSE itself"
+        case AmpeError.INVALID_MESSAGE_ID:
+            return (
+                f"message_id is {header.message_id}, and this is a {_opcode(header)}: an answer "
+                "has the message_id of what it answers, and all are at most 2**64-1"
+            )
+        case AmpeError.INVALID_MORE_USAGE:
+            return f"`more` is set on a {_opcode(header)}: only REQUEST, RESPONSE, SIGNAL have it"
+        case AmpeError.INVALID_CHANNEL_NUMBER if not number:
+            return (
+                f"channel_number is 0, and this is a {_opcode(header)}: only HELLO_REQUEST and "
+                "WELCOME_REQUEST open channels, all others name one"
+            )
+        case AmpeError.INVALID_CHANNEL_NUMBER:
+            return f"this engine has, and had of late, no channel {number}"
+        case AmpeError.INVALID_HEADERS_LEN:
+            return f"the text headers have {len(message.text_headers)} bytes, {_LIMIT}"
+        case AmpeError.INVALID_BODY_LEN:
+            return f"the body has {len(message.payload)} bytes, {_LIMIT}; send parts, with `more`"
+        case AmpeError.WRONG_ADDRESS:
+            return (
+                f"a {_opcode(header)} needs an address header, which an address writes: "
+                "TCPClientAddress(host, port).format(message)"
+            )
+        case AmpeError.CHANNEL_CLOSED:
+            return f"channel {number} has closed"
+        case AmpeError.INVALID_MESSAGE_CHANNEL_GROUP:
+            return f"channel {number} belongs to another channel group of the engine: post it there"
+        case AmpeError.NOT_ALLOWED:
+            return f"a {_opcode(header)} cannot be sent in the present state of channel {number}"
+        case AmpeError.ALLOCATION_FAILED if number:
+            return (
+                f"more is queued than Options.max_queued_bytes or max_total_queued_bytes allow, "
+                f"on channel {number}: `send` waits until the peer has taken some of it"
+            )
+        case AmpeError.ALLOCATION_FAILED:
+            return "all channel numbers are in use"
+        case AmpeError.SHUTDOWN_STARTED:
+            return "the channel group has been destroyed, or its engine left"
+        case _:
+            return ""
 
 
-def _not_sendable(message: Message) -> str:
-    name = _opcode(message)
-    if name == "WELCOME_RESPONSE":
-        return "WELCOME_RESPONSE is what the engine answers; applications do not post it"
-    return f"{name} is no OpCode"
+_LIMIT = f"and a message takes at most {MAX_PART_LEN}"
 
 
-_WHY: Final[Mapping[AmpeError, Callable[[Message], str]]] = {
-    AmpeError.INVALID_OP_CODE: _not_sendable,
-    AmpeError.INVALID_MESSAGE_ID: lambda message: (
-        f"{_opcode(message)} has message_id {message.message_id}: an answer has that of its"
-        " request, 1 to 2**64-1"
-    ),
-    AmpeError.INVALID_MORE_USAGE: lambda message: (
-        f"{_opcode(message)} has `more` set: only REQUEST, RESPONSE and SIGNAL come in parts"
-    ),
-    AmpeError.INVALID_CHANNEL_NUMBER: _unknown_channel,
-    AmpeError.INVALID_HEADERS_LEN: lambda message: (
-        f"the text headers have {len(message.text_headers)} bytes, and {MAX_PART_LEN} at most"
-        " fit into a message"
-    ),
-    AmpeError.INVALID_BODY_LEN: lambda message: (
-        f"the body has {len(message.payload)} bytes, and {MAX_PART_LEN} at most fit into a"
-        f" message: {_PARTS}"
-    ),
-    AmpeError.WRONG_ADDRESS: _address,
-    AmpeError.INVALID_ADDRESS: _address,
-    AmpeError.CHANNEL_CLOSED: lambda message: f"{_channel(message)} has closed",
-    AmpeError.INVALID_MESSAGE_CHANNEL_GROUP: lambda message: (
-        f"{_channel(message)} belongs to another channel group of this engine: post it there"
-    ),
-    AmpeError.NOT_ALLOWED: lambda message: (
-        f"{_channel(message)} takes no {_opcode(message)} as things are: behind a Bye there is"
-        " nothing more to say, and who accepts answers the Hello before anything else"
-    ),
-    AmpeError.ALLOCATION_FAILED: lambda message: (
-        "every channel number is in use"
-        if not message.channel_number
-        else f"too much is queued for {_channel(message)} or in all, see Options.max_queued_bytes"
-        " and max_total_queued_bytes: `send` waits until there is room"
-    ),
-    AmpeError.SHUTDOWN_STARTED: lambda message: (
-        "the channel group is destroyed, or its engine is shutting down"
-    ),
-}
-
-
-def why(error: AmpeError, message: Message | None) -> str:
-    """The explanation for the exception; empty where the error's name says all."""
-    if message is None:
-        return "the holder is empty: what was in it has been posted or put back, or nothing was"
-    explain = _WHY.get(error)
-    return explain(message) if explain is not None else ""
+def _opcode(header: BinaryHeader) -> str:
+    opcode = header.proto_byte & OPCODE_BITS
+    return OpCode(opcode).name if opcode in OpCode else f"message with opcode {opcode}"

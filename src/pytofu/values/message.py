@@ -9,9 +9,10 @@ import itertools
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Buffer, Callable
-from typing import Any, Final, Self, SupportsBytes, cast
+from collections.abc import Callable
+from typing import Any, Final, Never, Self
 
+from pytofu.patterns.arguments import as_bytes, whole_number, wrong_type
 from pytofu.patterns.buffer import Appendable
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.errors import AmpeException
@@ -44,6 +45,27 @@ _PACKAGE: Final = __name__.partition(".")[0]
 _tracing = os.environ.get("PYTOFU_TRACE_RELEASES", "0") not in {"", "0"}
 
 
+def _opcode_of(opcode: Any) -> int:
+    """The opcode as it is in the proto byte: one of `OpCode`, or another of the four bits."""
+    if isinstance(opcode, str) and opcode in OpCode.__members__:
+        raise wrong_type("opcode", "an OpCode", opcode, f"OpCode.{opcode}")
+    number = whole_number("opcode", opcode)
+    if not 0 <= number <= OPCODE_BITS:
+        raise ValueError(f"opcode is one of OpCode, 0 to {_LAST_OPCODE}, not {number}")
+    return number
+
+
+def _bytes_of(what: str, data: Any) -> bytes:
+    return bytes(data if isinstance(data, Appendable) else as_bytes(what, data))
+
+
+def _checked(header: Any, text: Any, body: Any) -> tuple[BinaryHeader | None, bytes, bytes]:
+    """What `Message` was given, by a program; the engine's own is right."""
+    if header is not None and not isinstance(header, BinaryHeader):
+        raise wrong_type("Message", "a BinaryHeader first", header)
+    return header, _bytes_of("Message's text_headers", text), _bytes_of("Message's body", body)
+
+
 class MessageReleasedError(RuntimeError):
     """A message was used after it had been posted or put back: a bug in the caller.
 
@@ -69,17 +91,6 @@ def release_site() -> str:
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def bytes_of(data: object) -> bytes:
-    """A copy of the bytes of a buffer. TypeError for what is none, where `bytes` takes numbers."""
-    if isinstance(data, SupportsBytes):  # an `Appendable`, for one
-        return bytes(data)
-    try:
-        return bytes(memoryview(cast("Buffer", data)))  # if it is one
-    except TypeError:
-        hint = ": text is to be encoded, as by data.encode()" if isinstance(data, str) else ""
-        raise TypeError(f"a body is made of bytes, not of {data!r:.80}{hint}") from None
 
 
 class Account(ABC):
@@ -124,6 +135,8 @@ class Message:
         _account: Account | None = None,
         _cost: int = 0,
     ) -> None:
+        if _account is None and (body or text_headers or header is not None):
+            header, text_headers, body = _checked(header, text_headers, body)
         self._account = _account  # to credit, when the message is given back,
         self._cost = _cost  # with so many bytes
         self._header = BinaryHeader() if header is None else header
@@ -187,11 +200,9 @@ class Message:
     def opcode(self, opcode: OpCode) -> None:
         if self._released:
             raise self._misuse()
+        number = opcode if type(opcode) is OpCode else _opcode_of(opcode)
         header = self._header
-        try:
-            header.proto_byte = header.proto_byte & _FLAG_BITS | opcode & OPCODE_BITS
-        except TypeError:
-            raise TypeError(f"an opcode is an OpCode, not {opcode!r}") from None
+        header.proto_byte = header.proto_byte & _FLAG_BITS | number
 
     @property
     def channel_number(self) -> int:
@@ -204,6 +215,8 @@ class Message:
     def channel_number(self, channel_number: int) -> None:
         if self._released:
             raise self._misuse()
+        if type(channel_number) is not int:
+            channel_number = whole_number("channel_number", channel_number)
         self._header.channel_number = channel_number
 
     @property
@@ -217,6 +230,8 @@ class Message:
     def message_id(self, message_id: int) -> None:
         if self._released:
             raise self._misuse()
+        if type(message_id) is not int:
+            message_id = whole_number("message_id", message_id)
         self._header.message_id = message_id
 
     @property
@@ -226,7 +241,7 @@ class Message:
 
     @status.setter
     def status(self, status: AmpeStatus) -> None:
-        self.header.status = status
+        self.header.status = whole_number("status", status)
 
     @property
     def more(self) -> MoreMessagesFlag:
@@ -284,15 +299,19 @@ class Message:
         body = self._body
         return body if isinstance(body, bytes) else bytes(body)
 
+    @payload.setter
+    def payload(self, data: Never) -> None:
+        raise AttributeError("`payload` is for reading: message.set_payload(data) sets the body")
+
     def set_payload(self, data: bytes | bytearray | memoryview) -> None:
         """Make `data` the body. `bytes` are kept as they are, anything else is copied.
 
         More than 65,535 bytes are refused by `ChannelGroup.post` (INVALID_BODY_LEN). Raises
-        TypeError for anything else; text has to be encoded.
+        `TypeError`, and changes nothing, for what is no bytes: text, numbers, lists.
         """
         if self._released:
             raise self._misuse()
-        self._body = data if type(data) is bytes else bytes_of(data)
+        self._body = data if type(data) is bytes else _bytes_of("set_payload", data)
 
     def copy_header_to_body(self) -> None:
         """Replace the body by the 16 bytes of the binary header, to carry it inside a message."""
@@ -306,19 +325,24 @@ class Message:
         """An independent message with the same header, text headers and body."""
         return Message(self.header.copy(), self._text_bytes(), self.payload)
 
-    def _move_charge(self, other: "Message") -> None:
-        """What was charged for this message is charged for the other one from now on."""
-        other._account, other._cost = self._account, self._cost
-        self._account = None
-
-    def __copy__(self) -> "Message":
-        return self.clone()
+    __copy__ = clone
 
     def __deepcopy__(self, memo: object) -> "Message":
         return self.clone()
 
-    def __reduce__(self) -> tuple[type["Message"], tuple[BinaryHeader, bytes, bytes]]:
-        return Message, (self.header, self._text_bytes(), self.payload)
+    def __reduce__(self) -> tuple[object, ...]:
+        return Message, (self.header.copy(), self._text_bytes(), self.payload)
+
+    def hand_over(self) -> "Message":
+        """The same message for a new owner; this one is released.
+
+        What was charged for it is charged for the new one.
+        """
+        successor = self.clone()
+        successor._account, successor._cost = self._account, self._cost
+        self._account = None
+        self.release()
+        return successor
 
     def reset(self) -> None:
         """Make the message as new: REQUEST, everything else zero or empty."""
@@ -334,8 +358,7 @@ class Message:
         """Validate and complete the message for sending: steps 1-7 of PROTOCOL 3, in that order.
 
         Sets origin, status, both lengths and, where it is 0, the message_id. An error is also
-        written to the message's status. Raises only `MessageReleasedError`, and TypeError for a
-        channel number or message_id that is no int.
+        written to the message's status. Raises only `MessageReleasedError`.
         """
         if self._released:
             raise self._misuse()
@@ -347,10 +370,6 @@ class Message:
         header.proto_byte = proto
         header.status = header.text_headers_len = header.body_len = 0
         message_id = header.message_id
-        try:
-            _ = message_id | header.channel_number  # a TypeError, unless both are ints
-        except TypeError:
-            raise header.wrong_type() from None
         if not 0 < message_id <= MAX_MESSAGE_ID and (message_id or opcode in _RESPONSES):
             return self.refuse(AmpeError.INVALID_MESSAGE_ID)
         if opcode > _SIGNAL and proto & MORE_BIT:
