@@ -151,7 +151,7 @@ def test_what_is_of_another_type_is_refused_by_its_name(name: str, given: object
     match name:
         case "accept_filter" | "tls_server" | "tls_client":
             right: set[type] = set()
-        case "reuse_port":
+        case "reuse_port" | "in_clear":
             right = {bool}
         case "channel_share":
             right = {float, int}

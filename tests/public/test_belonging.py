@@ -43,6 +43,8 @@ CALLS: Final[dict[str, Misuse]] = {
     "ChannelGroup.send": lambda app, holder: run(app.chnls.send, holder),
     "ChannelGroup.wait_receive": lambda app, holder: run(app.chnls.wait_receive),
     "ChannelGroup.receive_nowait": lambda app, holder: app.chnls.receive_nowait(),
+    "ChannelGroup.queued_bytes": lambda app, holder: app.chnls.queued_bytes(1),
+    "ChannelGroup.peer": lambda app, holder: app.chnls.peer(1),
     "ChannelGroup.statistics": lambda app, holder: app.chnls.statistics(),
     "async for over a ChannelGroup": lambda app, holder: run(aiter(app.chnls).__anext__),
 }

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
 import pytest
 from hypothesis import example, given
@@ -307,3 +307,27 @@ def test_what_can_be_formatted_reads_back_the_same(address: Address) -> None:
 def test_any_bytes_at_all_are_some_address(raw: bytes) -> None:
     address = parse_address(Message(text_headers=raw))
     assert isinstance(address, Address.__value__)
+
+
+# ---------------------------------------------------------------------- what is written elsewhere
+
+
+FORMS: Final = "neither tcp|HOST|PORT nor uds|PATH nor tls|HOST|PORT nor mem|NAME: "
+
+
+@pytest.mark.parametrize("header", ["~connect_to", "~listen_on"])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("tcp|h|+80", "not a port: '+80', which is digits for 0 to 65535"),
+        ("TCP|h|80", f"{FORMS}'TCP|h|80'; the scheme is written tcp"),
+        ("Tls|h|80", f"{FORMS}'Tls|h|80'; the scheme is written tls"),
+        ("ftp|h|80", f"{FORMS}'ftp|h|80'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_right(header: str, value: str, reason: str) -> None:
+    message = Message()
+    message.text_headers.append(header, value)
+    address = parse_address(message)
+    assert isinstance(address, WrongAddress)
+    assert address.reason == reason

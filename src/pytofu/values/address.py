@@ -33,7 +33,7 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 7099
 """The TCP port unless told otherwise."""
 
-_SCHEMES: Final = ("tcp", "uds", "mem")
+_SCHEMES: Final = ("tcp", "uds", "tls", "mem")
 _MAX_PORT: Final = 65535
 _UDS_PATH_SIZE: Final = 108 if sys.platform == "linux" else 104  # of sun_path, with its NUL
 _MAX_NAME: Final = 107
@@ -340,7 +340,7 @@ def _no_form(value: str) -> str:
     scheme, _, _ = value.partition("|")
     lower = scheme.strip().lower()
     hint = f"; the scheme is written {lower}" if scheme != lower and lower in _SCHEMES else ""
-    return f"neither tcp|HOST|PORT nor uds|PATH nor mem|NAME: {value!r:.80}{hint}"
+    return f"neither tcp|HOST|PORT nor uds|PATH nor tls|HOST|PORT nor mem|NAME: {value!r:.60}{hint}"
 
 
 def _read_port(digits: str) -> int | None:
