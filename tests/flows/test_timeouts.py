@@ -242,11 +242,11 @@ async def test_a_bye_request_that_nobody_answers_in_time(
 async def test_the_time_for_the_answer_to_a_bye_runs_from_when_the_peer_has_it(
     address: ServerAddress, side: Side
 ) -> None:
-    options = Options(bye_timeout=4 * SHORT)
+    options = Options(bye_timeout=10 * SHORT)
     async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
         clogged = await clog(pair)
         pair.end.post(OpCode.BYE_REQUEST, 8)
-        assert await pair.app.chnls.wait_receive(timeout_ns=2 * LONGER_NS) is None
+        assert await pair.app.chnls.wait_receive(timeout_ns=4 * LONGER_NS) is None
         await pair.peer.receive_bytes(len(clogged.stream()))
         assert (await pair.peer.receive_frame()).opcode is OpCode.BYE_REQUEST
         await pair.peer.send(frame(OpCode.BYE_RESPONSE, 8))

@@ -224,6 +224,28 @@ def test_a_context_that_has_gone_wrong_since(inner: tuple[MemoryLink, MemoryLink
     inner[1].close(reset=False)
 
 
+def test_where_the_system_takes_nothing_nothing_is_encrypted(
+    pair: tuple[TLSLink, TLSLink], inner: tuple[MemoryLink, MemoryLink]
+) -> None:
+    client, server = pair
+    client._out.write(bytes(100_000))  # more than the way holds
+    assert client.send(b"x") is Wait.WRITABLE
+    assert not client._records
+    assert server.peer().scheme == "tls"
+
+
+def test_records_without_data_do_not_keep_everybody_waiting(
+    pair: tuple[TLSLink, TLSLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, server = pair
+    monkeypatch.setattr(tls, "_MOST_EMPTY", 1)
+    assert client.send(b"x") == 1
+    assert server.send(b"y") == 1
+    assert client.receive(9) in (b"y", Wait.READABLE)  # the tickets, then the data
+    monkeypatch.setattr(tls, "_MOST_EMPTY", 0)
+    assert server.receive(9) is Wait.READABLE
+
+
 # ---------------------------------------------------------------------- hostile
 
 

@@ -331,3 +331,42 @@ def test_what_is_wrong_is_said_with_what_is_right(header: str, value: str, reaso
     address = parse_address(message)
     assert isinstance(address, WrongAddress)
     assert address.reason == reason
+
+
+class TestTLS:
+    @pytest.mark.parametrize(
+        "address",
+        [
+            TLSClientAddress("example.org", 5),
+            TLSClientAddress("127.0.0.1", 5, "example.org"),
+            TLSServerAddress("::1", 0),
+        ],
+    )
+    def test_what_is_written_is_read(self, address: TLSClientAddress | TLSServerAddress) -> None:
+        message = Message()
+        address.format(message)
+        assert parse_address(message) == address
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("~connect_to", "tls|h|1|"),
+            ("~connect_to", "tls|h|1|a b"),
+            ("~connect_to", "tls|h|99999"),
+            ("~connect_to", "tls|h|1|n|n"),
+            ("~connect_to", "tcp|h|1|n"),
+            ("~listen_on", "tls|h|1|n"),
+        ],
+    )
+    def test_what_is_wrong(self, name: str, value: str) -> None:
+        message = Message()
+        message.text_headers.append(name, value)
+        assert isinstance(parse_address(message), WrongAddress)
+
+    @pytest.mark.parametrize(
+        "address",
+        [TLSClientAddress("", 5), TLSClientAddress("h", 5, "a b"), TLSServerAddress("h", 70000)],
+    )
+    def test_what_cannot_be_written(self, address: TLSClientAddress | TLSServerAddress) -> None:
+        with pytest.raises(WrongAddressException):
+            address.format(Message())

@@ -399,8 +399,7 @@ async def connect(
     address: TLSClientAddress, settings: TCPSettings, context: ssl.SSLContext | None
 ) -> Link | LinkError:
     """As `tcp.connect`; hands are shaken by `open`."""
-    if context is None:
-        return _no_context("tls_client")
+    assert context is not None  # or `begin_connect` would have said so
     link = await tcp.connect(TCPClientAddress(address.host, address.port), settings)
     return TLSLink(link, context, _server_name(address)) if isinstance(link, Link) else link
 
@@ -463,8 +462,7 @@ async def listen(
     context: ssl.SSLContext | None,
 ) -> list[Listening] | LinkError:
     """As `tcp.listen`."""
-    if context is None:
-        return _no_context("tls_server")
+    assert context is not None  # or `begin_listen` would have said so
     where = TCPServerAddress(address.host, address.port)
     return _over(await tcp.listen(where, reuse_port=reuse_port, settings=settings), context)
 
