@@ -171,3 +171,38 @@ async def test_a_deadline_is_for_one_handler_only(
         for _ in range(CALLS // 2):
             nursery.start_soon(hasty)
             nursery.start_soon(patient)
+
+
+async def test_nor_does_one_that_waited_for_its_turn() -> None:
+    seen: list[bytes] = []
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        seen.append(SEEN.get())
+        SEEN.set(request.body)
+        await trio.lowlevel.checkpoint()
+        return request.body
+
+    async with connected(handler, calls_per_peer=1) as both:
+        both.client._link.asking._slots = CALLS  # a caller that does not know the limit
+        assert len(await call_all(both.client, numbers(CALLS))) == CALLS
+    assert seen == [b"nothing"] * CALLS
+
+
+class _Incomparable:
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("it is not to be compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+async def test_values_in_a_context_need_not_be_comparable() -> None:
+    variable = ContextVar[object]("variable")
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        variable.set(_Incomparable())
+        return request.body
+
+    variable.set(_Incomparable())
+    async with connected(handler) as both:
+        answers = await call_all(both.client, numbers(CALLS))
+    assert answers == {body: body for body in numbers(CALLS)}

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
 from typing import Final, Protocol
 
@@ -107,6 +107,7 @@ class Answering:
         self._ready: deque[_Handling] = deque()  # those of `_running` that no task has begun
         self._coming = 0  # tasks that have been started for them and have not had their turn
         self._spawn = spawn
+        self._context = copy_context()  # of every handler, when it begins
         self._on_less_busy = on_less_busy
 
     @property
@@ -244,19 +245,22 @@ class Answering:
     def _call_tasks(self, handler: Respond, at_most: int) -> None:
         while self._coming < at_most and self._coming < len(self._ready):
             self._coming += 1
-            self._spawn(self._carry_out_what_is_ready, handler)
+            self._context.run(self._spawn, self._carry_out_what_is_ready, handler)
 
     async def _carry_out_what_is_ready(self, handler: Respond) -> None:
         self._coming -= 1
-        context = copy_context()
-        try:
-            # A handler that has set context variables was the last one to see them.
-            while self._ready and copy_context() == context:
-                await self._carry_out_in_one_scope(handler, context)
-        finally:
-            self._call_tasks(handler, 1)
+        # A handler that has set context variables was the last one to see them. What it leaves
+        # behind is carried out by those who stand by.
+        while self._ready and self._is_context_clean():
+            await self._carry_out_in_one_scope(handler)
 
-    async def _carry_out_in_one_scope(self, handler: Respond, context: Context) -> None:
+    def _is_context_clean(self) -> bool:
+        try:
+            return copy_context() == self._context
+        except Exception:  # of a value that cannot be compared
+            return False
+
+    async def _carry_out_in_one_scope(self, handler: Respond) -> None:
         handling: _Handling | None = None
         result: Result | None = None
         scope = trio.CancelScope()
@@ -271,7 +275,7 @@ class Answering:
                             break  # it may be cancelled: no other handler's business
                         self._done(handling, handler)
                         handling = None
-                        if copy_context() != context:
+                        if not self._is_context_clean():
                             break
             except Exception:
                 assert handling is not None
