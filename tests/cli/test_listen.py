@@ -1,14 +1,16 @@
 """`pytofu listen`."""
 
 import trio
+import trio.testing
 
-from pytofu import Incoming
+from pytofu import Incoming, OpCode
 from pytofu.cli.call import call
 from pytofu.cli.listen import Listener
 from pytofu.cli.output import Output
 from pytofu.cli.peering import reach
 from tests.cli.peers import Printed, fails, listening
 from tests.cli.terminal import Paper
+from tests.support import RawPeer, frame, hello
 
 
 async def test_what_comes_is_printed_harmlessly() -> None:
@@ -54,3 +56,14 @@ async def test_what_was_dropped_is_said() -> None:
         listener = Listener(None, Output(file=file), nursery)
         listener.show("message", Incoming(b"x", missed=1_000))
     assert file.getvalue() == "message (behind 1,000 that were dropped): x\n"
+
+
+async def test_what_came_in_front_of_the_end_is_printed_too() -> None:
+    log = Printed()
+    async with listening(None, log.output) as target:
+        with await RawPeer.connect(target.address) as raw:
+            await raw.send(hello() + frame(OpCode.SIGNAL, 7, body=b"news") * 3)
+        with trio.fail_after(5):
+            while len(log.records) < 4:
+                await trio.testing.wait_all_tasks_blocked()
+    assert [record.get("text") for record in log.records[1:4]] == ["news"] * 3
