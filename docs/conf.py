@@ -25,10 +25,21 @@ html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_title = f"pytofu {release}"
 html_static_path = ["_static"]
-html_css_files = ["pytofu.css"]
+html_css_files = ["pytofu.css", "pictures.css"]
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
+
+# What the examples of the reference do not import themselves.
+doctest_global_setup = """
+import datetime
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from pytofu import *
+"""
 
 # Single backticks in docstrings name things; what is no name of ours is shown as code.
 default_role = "py:obj"

@@ -1,4 +1,4 @@
-"""The flows of the protocol as data: drawn by diagrams.py, and carried out by a test.
+"""The flows of the protocol as data: drawn by sequence.py, and carried out by a test.
 
 A flow is a list of steps. Two applications take part, the client and the server, each with its
 engine; in a flow with one side the other does not appear.

@@ -1,10 +1,11 @@
-"""Two processes exchange messages, over TCP and then over a Unix socket.
+"""Two processes exchange messages, over TCP and then over a Unix socket; then calls and more.
 
     python examples/demo.py [FILE]
 
 This process is the client; the server is the same script, started once more. They say hello,
 exchange requests and responses, first one by one, then many at once, send FILE (or an archive of
-Python's own library) with progress, and say bye. Exit code 0: all was as it should be.
+Python's own library) with progress, and say bye. What most programs do on top of messages comes
+last: calls, a stream and a topic. Exit code 0: all was as it should be.
 """
 
 import hashlib
@@ -19,21 +20,30 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
+import pytofu
 from pytofu import (
     Ampe,
     AmpeStatus,
     ChannelGroup,
     Holder,
+    Incoming,
     Message,
     OpCode,
+    Peer,
+    RemoteError,
+    Reply,
+    Service,
     TCPClientAddress,
     TCPServerAddress,
+    Topics,
     UDSClientAddress,
     UDSServerAddress,
     borrowed_message,
+    connect,
     open_ampe,
     parse_address,
 )
@@ -41,6 +51,8 @@ from pytofu import (
 ONE_BY_ONE = 3_000  # requests, each waiting for its response: this measures the round trip
 AT_ONCE = 30_000  # requests, of which
 OUTSTANDING = 256  # wait for their responses at any time
+CALLS = 1_000
+CALLERS = 50  # tasks, each with one call after the other
 
 
 def check(condition: bool, what: object) -> None:
@@ -61,7 +73,7 @@ def compose(
     return Holder(message)
 
 
-async def serve(address: TCPServerAddress | UDSServerAddress) -> None:
+async def serve_messages(address: TCPServerAddress | UDSServerAddress) -> None:
     """The server: listen, serve one client, return when its channel has closed in good order."""
     async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
         with borrowed_message(ampe) as holder:
@@ -191,17 +203,23 @@ def draw_progress(percent: int, size: int) -> None:
         print(text, flush=True)
 
 
+async def start_server(nursery: trio.Nursery, *arguments: str) -> trio.abc.ReceiveStream:
+    """Start this script as a server; what it prints. The nursery waits for its end."""
+    # In a process group of its own, so that Ctrl-C reaches only this process.
+    start = partial(trio.run_process, stdout=subprocess.PIPE, process_group=0)
+    command = [sys.executable, __file__, "serve", *arguments]
+    server: trio.Process = await nursery.start(start, command)
+    assert server.stdout is not None
+    return server.stdout
+
+
 async def demonstrate(name: str, where: str, file: Path) -> str:
     """Start the server, be its client, see both end well; returns a row for the table."""
     print(f"{name}: hello, {ONE_BY_ONE:,} + {AT_ONCE:,} requests, {file.name}, bye")
     async with trio.open_nursery() as nursery:
-        # In a process group of its own, so that Ctrl-C reaches only this process.
-        start = partial(trio.run_process, stdout=subprocess.PIPE, process_group=0)
-        command = [sys.executable, __file__, "serve", name, where]
-        server: trio.Process = await nursery.start(start, command)
-        assert server.stdout is not None
-        async with server.stdout, open_ampe() as ampe, ampe.open_channel_group() as chnls:
-            port = int(await server.stdout.receive_some() or 0)  # said as soon as it listens
+        said = await start_server(nursery, name, where)
+        async with said, open_ampe() as ampe, ampe.open_channel_group() as chnls:
+            port = int(await said.receive_some() or 0)  # as soon as it listens
             client = Client(ampe, chnls)
             started = time.perf_counter()
             tcp = name == "TCP"
@@ -217,6 +235,105 @@ async def demonstrate(name: str, where: str, file: Path) -> str:
     return f"{name:9} {messages:10,} {octets:13,} {seconds:9.2f} {p[49]:>16} {p[98]:>9}"
 
 
+async def serve_peers(where: str) -> None:
+    """The other server: methods that are called, a stream, a topic. No message is in sight."""
+    topics = Topics()
+    service = Service(errors={ZeroDivisionError: "INVALID_ARGUMENT"})
+
+    @service.method
+    async def divide(a: float, b: float) -> float:
+        return a / b
+
+    @service.method
+    async def publish(count: int) -> int:
+        return sum(topics.publish(f"tick.{n}", b"%d" % n) for n in range(count))
+
+    @service.method
+    async def stop() -> None:
+        nursery.cancel_scope.cancel()  # this call is still answered
+
+    async def answer(peer: Peer, request: Incoming) -> bytes | Reply:
+        if request.stream is None:
+            return await service(peer, request)
+        lines = 0
+        async for line in request.stream:
+            await request.stream.send(line.upper())
+            lines += 1
+        return b"%d" % lines
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(pytofu.serve, answer, where, topics=topics))
+        print("listening", flush=True)
+
+
+class Methods(Protocol):
+    """What can be called there, for this side and for its type checker."""
+
+    async def divide(self, a: float, b: float) -> float: ...
+    async def publish(self, count: int) -> int: ...
+    async def stop(self) -> None: ...
+
+
+async def demonstrate_peers(where: str) -> None:
+    """Call methods, use a stream both ways, subscribe to a topic; say how it went."""
+    print("\npeers, over a Unix socket")
+    async with trio.open_nursery() as nursery:
+        said = await start_server(nursery, "peers", where)
+        async with said:
+            await said.receive_some()
+            async with connect(where) as peer:
+                await make_calls(peer.proxy(Methods))
+                await use_stream(peer)
+                await hear_topic(peer)
+                await peer.proxy(Methods).stop()
+
+
+async def make_calls(server: Methods) -> None:
+    """Many at once, each with its own answer; an error of the server's is one here."""
+
+    async def caller() -> None:
+        while numbers:
+            number = numbers.pop()
+            check(await server.divide(number, 4) == number / 4, f"a quarter of {number}")
+
+    numbers = list(range(CALLS))
+    started = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for _ in range(CALLERS):
+            nursery.start_soon(caller)
+    seconds = time.perf_counter() - started
+    print(f"  calls   {CALLS:,} answered, {CALLERS} at a time, {CALLS / seconds:,.0f}/s")
+    try:
+        check(False, await server.divide(1, 0))
+    except RemoteError as error:
+        print(f"          divide(1, 0) is refused: {error}")
+
+
+async def use_stream(peer: Peer) -> None:
+    """Send lines; each comes back in capitals, while others are still on their way."""
+    lines = (__doc__ or "").encode().splitlines()
+
+    async def send() -> None:
+        for line in lines:
+            await stream.send(line)
+        await stream.send_eof()
+
+    async with peer.stream() as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        back = [line async for line in stream]
+    check(back == [line.upper() for line in lines], back)
+    print(f"  stream  {len(back)} lines there and back, in capitals")
+
+
+async def hear_topic(peer: Peer) -> None:
+    """Subscribe, let the server publish, and hear it."""
+    async with peer.subscribe("tick.*") as messages:
+        check(await peer.proxy(Methods).publish(5) == 5, "each is published to one subscriber")
+        heard = [await anext(messages) for _ in range(5)]
+    check([int(message.body) for message in heard] == list(range(5)), heard)
+    print(f"  topic   {', '.join(message.topic for message in heard)}")
+
+
 def archive_library(directory: str) -> Path:
     """A real file of some MB that is there wherever Python is."""
     path = Path(directory, "library.tar")
@@ -230,15 +347,18 @@ async def main(arguments: list[str]) -> None:
     with trio.fail_after(60), tempfile.TemporaryDirectory() as directory:
         match arguments:
             case ["serve", "TCP", host]:
-                await serve(TCPServerAddress(host, 0))
+                await serve_messages(TCPServerAddress(host, 0))
             case ["serve", "UDS", path]:
-                await serve(UDSServerAddress(path))
+                await serve_messages(UDSServerAddress(path))
+            case ["serve", "peers", path]:
+                await serve_peers(path)
             case _:
                 file = Path(arguments[0]) if arguments else archive_library(directory)
                 tcp = await demonstrate("TCP", "127.0.0.1", file)
                 uds = await demonstrate("UDS", f"{directory}/socket", file)
                 print("\ntransport   messages         bytes   seconds   round trip p50       p99")
                 print(tcp, uds, sep="\n")
+                await demonstrate_peers(f"{directory}/peers")
 
 
 if __name__ == "__main__":

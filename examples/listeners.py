@@ -3,27 +3,49 @@
 import tempfile
 
 import trio
-from common import compose, describe, expect, open_channel
 
 from pytofu import (
     Ampe,
-    AmpeStatus,
     ChannelGroup,
     OpCode,
     TCPServerAddress,
     UDSServerAddress,
+    borrowed_message,
     open_ampe,
     parse_address,
 )
 
 
+def listen(ampe: Ampe, chnls: ChannelGroup, address: TCPServerAddress | UDSServerAddress) -> int:
+    """A listener is a channel: a WelcomeRequest opens it."""
+    with borrowed_message(ampe) as holder:
+        address.format(holder.unwrap())
+        return chnls.post(holder).channel_number
+
+
 async def listen_and_stop(
     ampe: Ampe, chnls: ChannelGroup, address: TCPServerAddress | UDSServerAddress
 ) -> None:
-    """A listener is a channel: a WelcomeRequest opens it, a ByeSignal closes it."""
-    listener = open_channel(ampe, chnls, address)
-    welcome = await expect(ampe, chnls, OpCode.WELCOME_RESPONSE)
-    match parse_address(welcome):
+    listener = listen(ampe, chnls, address)
+    async for holder in chnls:
+        message = holder.unwrap()
+        match message.opcode:
+            case OpCode.WELCOME_RESPONSE:
+                await print_address(parse_address(message))
+                message.opcode = OpCode.BYE_SIGNAL  # closes it
+                message.text_headers.clear()
+                chnls.post(holder)
+            case OpCode.SIGNAL:  # the last event of this channel, as of any
+                assert message.channel_number == listener
+                print("  closed:", message.text_headers.get("~reason"))
+                ampe.put(holder)  # the loop does that for all others
+                return
+            case _:
+                print("  came back:", message.opcode.name, message.status.name)
+
+
+async def print_address(bound: object) -> None:
+    match bound:
         case TCPServerAddress(host, port):
             print(f"listening on {host}, port chosen by the system: {port != 0}")
         case UDSServerAddress(path):
@@ -33,10 +55,6 @@ async def listen_and_stop(
         case other:
             raise AssertionError(other)
 
-    chnls.post(compose(ampe, OpCode.BYE_SIGNAL, listener))
-    print(" ", describe(await expect(ampe, chnls, OpCode.BYE_SIGNAL, AmpeStatus.CHANNEL_CLOSED)))
-    print(" ", describe(await expect(ampe, chnls, OpCode.SIGNAL, AmpeStatus.CHANNEL_CLOSED)))
-
 
 async def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -45,9 +63,11 @@ async def main() -> None:
             await listen_and_stop(ampe, chnls, TCPServerAddress("127.0.0.1", 0))
             await listen_and_stop(ampe, chnls, UDSServerAddress(path))
             print("the file is still there:", await path.exists())
-            open_channel(ampe, chnls, UDSServerAddress(path))
-            await expect(ampe, chnls, OpCode.WELCOME_RESPONSE)
-            print("listening again:", await path.exists())
+            listen(ampe, chnls, UDSServerAddress(path))
+            async for holder in chnls:  # the WelcomeResponse
+                print("listening again:", await path.exists())
+                ampe.put(holder)
+                break
         print("and after the engine:", await path.exists())
 
 

@@ -1,21 +1,21 @@
 """A pool with a single message: what `get` and `put` do, and what a receiver does without one."""
 
 import trio
-from common import compose, connect, describe, is_closed, listen, respond
 
 from pytofu import (
     AllocationStrategy,
     Ampe,
+    AmpeStatus,
     ChannelGroup,
     Holder,
+    MemoryServerAddress,
     Message,
     MessageReleasedError,
+    MessageRole,
     OpCode,
     Options,
-    TCPClientAddress,
-    TCPServerAddress,
-    UDSClientAddress,
     borrowed_message,
+    connect,
     open_ampe,
 )
 
@@ -47,37 +47,46 @@ async def receive_with_one_message(ampe: Ampe, chnls: ChannelGroup) -> None:
 
     Nothing is lost: meanwhile what the peer sends waits in the network, and then at the peer.
     """
-    address = await listen(ampe, chnls, TCPServerAddress("127.0.0.1", 0))
+    with borrowed_message(ampe) as holder:
+        MemoryServerAddress("small").format(holder.unwrap())
+        chnls.post(holder)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(send_three, address)
-        respond(chnls, Holder(await chnls.wait_receive()))
-        kept: Holder[Message] = Holder(await chnls.wait_receive())
-        print("kept:", describe(kept.unwrap()))
-        warning = Holder(await chnls.wait_receive())
-        print("then:", describe(warning.unwrap()))
-        print("then:", await chnls.wait_receive(timeout_ns=100_000_000))
-        ampe.put(kept)
-        ampe.put(warning)
+        nursery.start_soon(send_three)
+        kept = Holder[Message]()
         async for holder in chnls:  # puts every message back before it receives the next
             message = holder.unwrap()
-            if is_closed(message):
+            if message.opcode.role is MessageRole.REQUEST:  # a hello or a bye
+                message.opcode = message.opcode.echo().unwrap()
+                chnls.post(holder)
+            elif message.is_from_application() and message.opcode is OpCode.SIGNAL:
+                print("kept:", message.payload.decode())
+                kept = Holder(holder.take())
                 break
-            if message.is_from_application():
-                print("put back, then:", describe(message))
-            if message.opcode is OpCode.BYE_REQUEST:
-                respond(chnls, holder)
-
-
-async def send_three(address: TCPClientAddress | UDSClientAddress) -> None:
-    """The peer: three messages and bye."""
-    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
-        channel = await connect(ampe, chnls, address)
-        for body in (b"one", b"two", b"three"):
-            chnls.post(compose(ampe, OpCode.SIGNAL, channel, body))
-        chnls.post(compose(ampe, OpCode.BYE_REQUEST, channel))
         async for holder in chnls:
-            if is_closed(holder.unwrap()):
-                return
+            print("then:", holder.unwrap().status.name)
+            ampe.put(holder)
+            break
+        with trio.move_on_after(0.1):
+            await chnls.wait_receive()
+        print("and then nothing, until it is put back")
+        ampe.put(kept)
+        async for holder in chnls:
+            message = holder.unwrap()
+            if message.opcode is OpCode.BYE_REQUEST:
+                message.opcode = OpCode.BYE_RESPONSE
+                chnls.post(holder)
+            elif message.status is AmpeStatus.CHANNEL_CLOSED:
+                ampe.put(holder)
+                break
+            elif message.is_from_application():
+                print("put back, then:", message.payload.decode())
+
+
+async def send_three() -> None:
+    """The peer."""
+    async with connect("mem://small") as peer:
+        for body in (b"one", b"two", b"three"):
+            await peer.signal(body)
 
 
 async def main() -> None:

@@ -5,7 +5,6 @@ know, such as a job that is done or a new setting, can go through the same mailb
 """
 
 import trio
-from common import describe
 
 from pytofu import Ampe, ChannelGroup, Holder, Message, open_ampe
 
@@ -14,7 +13,7 @@ async def receive(ampe: Ampe, chnls: ChannelGroup) -> None:
     """The one loop: receives until it is told to stop."""
     async for holder in chnls:
         message = holder.unwrap()
-        print("received:", describe(message))
+        print("received:", message.opcode.name, message.payload)
         if message.payload == b"stop":
             ampe.put(holder)  # the loop does that for all others
             return
@@ -28,12 +27,10 @@ async def work_in_a_task(ampe: Ampe, chnls: ChannelGroup) -> None:
     chnls.update_receiver(Holder(message))
 
 
-def work_in_a_thread(ampe: Ampe, chnls: ChannelGroup) -> None:
-    """Trio, and so the engine, belongs to its own thread: `from_thread` does the call there."""
+def work_in_a_thread(chnls: ChannelGroup) -> None:
+    """This one call any thread may make. The engine's pool belongs to Trio's thread: no `get`."""
     for body in (b"hello from a thread", b"stop"):
-        message = trio.from_thread.run_sync(ampe.get)
-        message.set_payload(body)
-        trio.from_thread.run_sync(chnls.update_receiver, Holder(message))
+        chnls.update_receiver(Holder(Message(body=body)))
 
 
 async def main() -> None:
@@ -44,7 +41,7 @@ async def main() -> None:
     ):
         nursery.start_soon(receive, ampe, chnls)
         await work_in_a_task(ampe, chnls)
-        await trio.to_thread.run_sync(work_in_a_thread, ampe, chnls)
+        await trio.to_thread.run_sync(work_in_a_thread, chnls)
 
 
 if __name__ == "__main__":

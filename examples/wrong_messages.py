@@ -9,7 +9,6 @@ import socket
 import tempfile
 
 import trio
-from common import ServerAddress, compose, describe, listen, open_channel
 
 from pytofu import (
     Ampe,
@@ -25,17 +24,18 @@ from pytofu import (
 
 
 def wrong_channel(ampe: Ampe, chnls: ChannelGroup) -> None:
-    holder = compose(ampe, OpCode.REQUEST, channel=12345)
-    try:
-        chnls.post(holder)
-    except AmpeException as error:
-        print("  raised:", error)
-        print("  the message is still mine:", holder.unwrap().status.name)
-    ampe.put(holder)
+    with borrowed_message(ampe) as holder:  # puts back what has not been posted
+        holder.unwrap().opcode = OpCode.REQUEST
+        holder.unwrap().channel_number = 12345
+        try:
+            chnls.post(holder)
+        except AmpeException as error:
+            print("  raised:", error)
+            print("  the message is still mine:", holder.unwrap().status.name)
 
 
 def no_address(ampe: Ampe, chnls: ChannelGroup) -> None:
-    with borrowed_message(ampe) as holder:  # puts back what has not been posted
+    with borrowed_message(ampe) as holder:
         holder.unwrap().opcode = OpCode.HELLO_REQUEST
         try:
             chnls.post(holder)
@@ -59,6 +59,14 @@ async def bad_address(ampe: Ampe, chnls: ChannelGroup) -> None:
     await print_events(ampe, chnls, 2)
 
 
+def open_channel(
+    ampe: Ampe, chnls: ChannelGroup, address: TCPClientAddress | TCPServerAddress | UDSClientAddress
+) -> None:
+    with borrowed_message(ampe) as holder:
+        address.format(holder.unwrap())
+        chnls.post(holder)
+
+
 async def nobody_listening(ampe: Ampe, chnls: ChannelGroup) -> None:
     with socket.socket() as bound:  # takes a port, but does not listen on it
         bound.bind(("127.0.0.1", 0))
@@ -73,18 +81,16 @@ async def no_such_path(ampe: Ampe, chnls: ChannelGroup) -> None:
 
 
 async def cannot_listen(ampe: Ampe, chnls: ChannelGroup) -> None:
-    async with ampe.open_channel_group() as server:
-        taken = await listen(ampe, server, TCPServerAddress("127.0.0.1", 0))
-        assert isinstance(taken, TCPClientAddress)
-        address: ServerAddress = TCPServerAddress(taken.host, taken.port)
-        open_channel(ampe, chnls, address)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        open_channel(ampe, chnls, TCPServerAddress("127.0.0.1", taken.getsockname()[1]))
         await print_events(ampe, chnls, 2)
 
 
 async def print_events(ampe: Ampe, chnls: ChannelGroup, count: int) -> None:
     received = 0
     async for holder in chnls:
-        print("  received:", describe(holder.unwrap()))
+        message = holder.unwrap()
+        print("  received:", message.opcode.name, message.status.name)
         received += 1
         if received == count:
             ampe.put(holder)

@@ -1,7 +1,10 @@
 """Fixtures of all tests."""
 
+import os
 import signal
+import tempfile
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -12,6 +15,12 @@ from tests.support import Kind, ServerAddress, Side, server_address_of
 # example, since these machines may be busy.
 settings.register_profile("pytofu", deadline=None, derandomize=True)
 settings.load_profile("pytofu")
+
+# The path of a Unix socket has about a hundred characters, of which a test's own folder takes 70.
+# macOS has its temporary files where half of them are gone before that.
+_LONGEST_FOLDER: Final = 20
+if len(tempfile.gettempdir()) > _LONGEST_FOLDER:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/tmp")
 
 # A shell ignores Ctrl-C in what it starts in the background, and all processes below inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -33,20 +33,22 @@ from pytofu import (
     OriginFlag,
     TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
     open_ampe,
     parse_address,
 )
-from tests import memory_sockets
+from tests import memory_sockets, tls_sockets
 
 PATIENCE: Final = 5.0
 """Seconds that anything may take before the test fails."""
 
-type Kind = Literal["tcp", "uds", "mem"]
+type Kind = Literal["tcp", "tls", "uds", "mem"]
 type Side = Literal["client", "server"]
-type ServerAddress = TCPServerAddress | UDSServerAddress | MemoryServerAddress
-type ClientAddress = TCPClientAddress | UDSClientAddress | MemoryClientAddress
+type ServerAddress = TCPServerAddress | TLSServerAddress | UDSServerAddress | MemoryServerAddress
+type ClientAddress = TCPClientAddress | TLSClientAddress | UDSClientAddress | MemoryClientAddress
 type Headers = tuple[tuple[str, str], ...]
 
 
@@ -153,6 +155,8 @@ def server_address_of(kind: Kind, directory: Path) -> ServerAddress:
     match kind:
         case "tcp":
             return TCPServerAddress("127.0.0.1", 0)
+        case "tls":
+            return TLSServerAddress("127.0.0.1", 0)
         case "uds":
             return UDSServerAddress(directory / "s")
         case "mem":
@@ -166,6 +170,8 @@ def client_address_of(address: Address) -> ClientAddress:
     match address:
         case TCPServerAddress(host, port):
             return TCPClientAddress(host, port)
+        case TLSServerAddress(host, port):
+            return TLSClientAddress(host, port)
         case UDSServerAddress(path):
             return UDSClientAddress(path)
         case MemoryServerAddress(name):
@@ -318,7 +324,9 @@ class App:
         header = self.post(OpCode.WELCOME_REQUEST, 0, message_id, headers=address_headers(address))
         message = await self.receive()
         bound = parse_address(message)
-        assert isinstance(bound, TCPServerAddress | UDSServerAddress | MemoryServerAddress)
+        assert isinstance(
+            bound, TCPServerAddress | TLSServerAddress | UDSServerAddress | MemoryServerAddress
+        )
         assert Event.of(message) == from_app(
             OpCode.WELCOME_RESPONSE,
             header.channel_number,
@@ -345,10 +353,25 @@ class App:
         return End(self, event.channel, event.message_id)
 
 
+def tls_options(options: Options | None = None) -> Options:
+    """These, or else the default ones, with the certificates of the tests if they have none."""
+    options = options or Options()
+    if options.tls_client is not None or options.tls_server is not None:
+        return options
+    return attrs.evolve(
+        options,
+        tls_client=tls_sockets.client_context(),
+        tls_server=tls_sockets.server_context(),
+    )
+
+
 @asynccontextmanager
 async def open_app(options: Options | None = None) -> AsyncIterator[App]:
-    """An engine with one channel group; both close at the end of the block."""
-    async with open_ampe(options) as ampe, ampe.open_channel_group() as chnls:
+    """An engine with one channel group; both close at the end of the block.
+
+    It can do TLS with the certificates of the tests.
+    """
+    async with open_ampe(tls_options(options)) as ampe, ampe.open_channel_group() as chnls:
         yield App(ampe, chnls)
 
 
@@ -420,6 +443,14 @@ def abort_ending(address: Address) -> str:
     return FIN if _knows_no_reset(address) else RESET
 
 
+def cut_ending(address: Address) -> str:
+    """The same for one that closes in good order, in the middle of a message.
+
+    Over TLS nothing can say that it is the end, where a record is not all there.
+    """
+    return RESET if isinstance(address, TLSClientAddress | TLSServerAddress) else FIN
+
+
 def _knows_no_reset(address: Address) -> bool:
     return isinstance(address, UDSClientAddress | UDSServerAddress)
 
@@ -468,7 +499,7 @@ class Frame:
         return OpCode(self.proto & 15)
 
 
-type Socket = trio.socket.SocketType | memory_sockets.MemorySocket
+type Socket = trio.socket.SocketType | memory_sockets.MemorySocket | tls_sockets.TLSSocket
 
 
 class RawPeer:
@@ -489,6 +520,8 @@ class RawPeer:
         with trio.fail_after(PATIENCE):
             if isinstance(address, MemoryClientAddress):
                 return cls(await memory_sockets.connect(address))
+            if isinstance(address, TLSClientAddress):
+                return cls(await tls_sockets.connect(address, receive_buffer))
             tcp = isinstance(address, TCPClientAddress)
             sock = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
             if receive_buffer is not None:
@@ -556,7 +589,7 @@ class RawPeer:
 
     def reset(self) -> None:
         """Close with a reset. Over UDS there is none unless something was not read."""
-        if isinstance(self.sock, memory_sockets.MemorySocket):
+        if isinstance(self.sock, memory_sockets.MemorySocket | tls_sockets.TLSSocket):
             self.sock.close(reset=True)
             return
         if _is_tcp(self.sock):
@@ -589,9 +622,17 @@ class RawListener:
 
     def __init__(self, address: ServerAddress, *, receive_buffer: int | None = None) -> None:
         self.address = address
-        self._sock: trio.socket.SocketType | memory_sockets.MemoryListeningSocket
+        self._sock: (
+            trio.socket.SocketType
+            | memory_sockets.MemoryListeningSocket
+            | tls_sockets.TLSListeningSocket
+        )
         if isinstance(address, MemoryServerAddress):
             self._sock = memory_sockets.MemoryListeningSocket(address)
+            return
+        if isinstance(address, TLSServerAddress):
+            self._sock = tls_sockets.TLSListeningSocket(address, receive_buffer)
+            self.address = self._sock.address
             return
         if isinstance(address, TCPServerAddress):
             sock = socket.socket()
@@ -689,9 +730,17 @@ class Clog:
     """Messages that were posted to a peer that does not read: see `clog`."""
 
     end: End
-    written: int
-    """How many are written completely. The next one is in part."""
-    bytes_written: int
+    _sent_before: int
+
+    @property
+    def written(self) -> int:
+        """How many are written completely by now. The next one may be in part."""
+        return self.bytes_written // len(frame(0, body=_clog_body(0)))
+
+    @property
+    def bytes_written(self) -> int:
+        """What of `stream` the link has taken by now."""
+        return self.end.app.chnls.statistics().bytes_sent - self._sent_before
 
     def unsent(self, status: AmpeStatus) -> list[Event]:
         """The others, as they come back."""
@@ -729,5 +778,6 @@ async def clog(pair: RawPair) -> Clog:
     bytes_written = pair.app.chnls.statistics().bytes_sent - before
     written, part = divmod(bytes_written, frame_len)
     assert written < _CLOG_COUNT - 1
-    assert part
-    return Clog(pair.end, written, bytes_written)
+    # Over TLS a message counts as written record by record, and the last may have come out even.
+    assert part or isinstance(pair.peer.sock, tls_sockets.TLSSocket)
+    return Clog(pair.end, before)

@@ -1,6 +1,6 @@
 """What the documentation takes from the source: its tables, made anew at each build, and pictures.
 
-Directives: `picture`, `transitions`, `exceptions`, `opcodes`, `modules`.
+Directives: `picture`, `transitions`, `exceptions`, `opcodes`, `modules`, `measured`.
 """
 
 import ast
@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import ClassVar, Final
 
+import pytofu_search
 from docutils import nodes
 from pytofu_signatures import link_places, signature_for_users
 from pytofu_tables import Translator, name_columns
@@ -27,7 +28,9 @@ DOCS: Final = Path(__file__).parent.parent
 _SOURCES: Final = re.compile(r" ?\((?:PROTOCOL|pattern guide)[^)]*\)| Source: .*")
 sys.path.insert(0, str(DOCS.parent))
 
-from docs.diagrams import modules, spoken, storeys  # noqa: E402  # the path is set just above
+from docs.diagrams import modules, pictures, storeys  # noqa: E402  # the path is set just above
+from docs.panels import MEASURED, panels  # noqa: E402
+from docs.sequence import spoken  # noqa: E402
 
 
 class Table(SphinxDirective):
@@ -118,7 +121,7 @@ class Transitions(Table):
             columns.setdefault(tuple(row.get(opcode) for row in table.values()), []).append(opcode)
         self.header = [
             "state",
-            *(", ".join(spoken(opcode.name) for opcode in opcodes) for opcodes in columns.values()),
+            *(", ".join(spoken(opcode) for opcode in opcodes) for opcodes in columns.values()),
         ]
         for state, answers in zip(table, zip(*columns, strict=True), strict=True):
             yield f"`{state.name}`", *(_answer(state, following) for following in answers)
@@ -149,7 +152,7 @@ class Modules(Table):
 
 
 class Picture(SphinxDirective):
-    """A picture of docs/pictures, inside the page so that it follows its colours.
+    """A picture that docs/diagrams.py makes, inside the page so that it follows its colours.
 
     The argument is its name, the content a caption.
     """
@@ -158,20 +161,22 @@ class Picture(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        file = DOCS / "pictures" / f"{self.arguments[0]}.svg"
-        self.env.note_dependency(str(file))
-        svg = file.read_text(encoding="utf-8")
-        width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
-        assert width is not None
-        svg = re.sub(r"<style>.*?</style>\n", "", svg, flags=re.DOTALL)  # the page's: pytofu.css
-        least = 0.8 * float(width[1])  # its words would be too small to read in less
-        style = f"width:{width[1]}px;max-width:max(100%,{least:g}px)"
-        svg = svg.replace("<svg ", f'<svg style="{style}" ', 1)
+        picture = pictures()[self.arguments[0]]()
         caption = (
             f"<figcaption>{escape(' '.join(self.content))}</figcaption>" if self.content else ""
         )
-        html = f'<figure class="tofu-figure"><div tabindex="0">{svg}</div>{caption}</figure>'
+        shown = f'<div class="tofu" tabindex="0">{picture}</div>'
+        html = f'<figure class="tofu-figure">{shown}{caption}</figure>'
         return [nodes.raw("", html, format="html")]
+
+
+class Measured(SphinxDirective):
+    """The picture of the benchmarks: its panels, as many beside each other as fit."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(MEASURED))
+        html = "\n".join(panels(MEASURED.read_text(encoding="utf-8")))
+        return [nodes.raw("", f'<div class="tofu-measured">{html}</div>', format="html")]
 
 
 _kept: Final[dict[str, list[str]]] = {}
@@ -195,10 +200,11 @@ def give_back(
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.setup_extension("sphinx.ext.autodoc")
-    for directive in (Exceptions, OpCodes, Transitions, Modules, Picture):
+    for directive in (Exceptions, OpCodes, Transitions, Modules, Picture, Measured):
         app.add_directive(directive.__name__.lower(), directive)
     app.set_translator("html", Translator)
     app.connect("doctree-resolved", name_columns)
+    app.connect("build-finished", pytofu_search.check)
     app.connect("autodoc-process-signature", signature_for_users)
     app.connect("autodoc-process-docstring", keep_from_napoleon, priority=100)
     app.connect("autodoc-process-docstring", give_back, priority=900)

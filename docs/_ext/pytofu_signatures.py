@@ -16,12 +16,17 @@ import attrs
 from sphinx.application import Sphinx
 from sphinx.util.inspect import stringify_signature
 
-from pytofu import Ampe, AmpeException, AmpeStatistics, ChannelGroup, ChannelGroupStatistics
+from pytofu import Ampe, AmpeException, AmpeStatistics, ChannelGroup, ChannelGroupStatistics, Peer
+from pytofu.peers.streams import OpenedStream, Stream
+from pytofu.peers.subscriptions import Subscription
 
 type Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # Nobody but pytofu makes one.
-_HANDED_OUT: Final = (Ampe, AmpeStatistics, ChannelGroup, ChannelGroupStatistics)
+_HANDED_OUT: Final = (
+    *(Ampe, AmpeStatistics, ChannelGroup, ChannelGroupStatistics),
+    *(Peer, Stream, OpenedStream, Subscription),
+)
 
 _MANAGERS: Final = {
     "asynccontextmanager": "AbstractAsyncContextManager",

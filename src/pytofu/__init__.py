@@ -34,6 +34,8 @@ from pytofu.values.address import (
     MemoryServerAddress,
     TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
     WrongAddress,
@@ -86,8 +88,11 @@ from pytofu.values.header import (
 )
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message, MessageReleasedError, trace_releases
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError, AmpeStatus
 from pytofu.values.text_headers import TextHeader, TextHeaders
+
+__version__ = "0.1.0"
 
 __all__ = [
     "AcceptFailedException",
@@ -149,6 +154,7 @@ __all__ = [
     "OriginFlag",
     "Peer",
     "PeerDisconnectedException",
+    "PeerInfo",
     "PoolEmptyException",
     "ProcessingFailedException",
     "ProtoFields",
@@ -164,6 +170,8 @@ __all__ = [
     "ShutdownException",
     "TCPClientAddress",
     "TCPServerAddress",
+    "TLSClientAddress",
+    "TLSServerAddress",
     "TextHeader",
     "TextHeaders",
     "Topics",

@@ -2,20 +2,25 @@
 
 import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from pytofu import Holder, Message, MessageRole, OpCode, TCPServerAddress
+from pytofu import Holder, Message, MessageRole, OpCode, TCPServerAddress, Topics
+from pytofu import serve as serve_peers
+from pytofu.cli.endpoints import Target
+from pytofu.cli.listen import listen
 from pytofu.cli.output import Output
 from pytofu.cli.running import CommandError
 from pytofu.cli.serve_files import serve_files
 from pytofu.cli.uploads import Limits
-from pytofu.values.address_text import ClientAddress, ServerAddress
+from pytofu.peers.peer import Handler
+from pytofu.values.address_text import ClientAddress, ServerAddress, client_address
 from tests.cli.terminal import Paper
 from tests.support import App, client_address_of, open_app
 
@@ -119,3 +124,26 @@ async def until_ctrl_c(
         started = await nursery.start(run)
         yield started
         signal.raise_signal(signal.SIGINT)
+
+
+@asynccontextmanager
+async def serving(
+    handler: Handler | None = None, *, topics: Topics | None = None
+) -> AsyncGenerator[Target]:
+    """A server; where to reach it."""
+    async with trio.open_nursery() as nursery:
+        work = partial(serve_peers, handler, "tcp://127.0.0.1:0", topics=topics, grace=0)
+        (bound,) = await nursery.start(work)
+        yield Target(client_address(bound))
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def listening(reply: bytes | None, output: Output) -> AsyncGenerator[Target]:
+    """`listen`, until Ctrl-C; where to reach it."""
+
+    async def command(task_status: trio.TaskStatus[object]) -> None:
+        await listen([ANY_PORT], reply, output, task_status=task_status)
+
+    async with until_ctrl_c(command) as (bound,):
+        yield Target(client_address(bound))

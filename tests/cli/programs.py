@@ -55,7 +55,7 @@ class Server:
 
 @contextmanager
 def server(command: str, *arguments: str, program: Sequence[str] = PYTOFU) -> Iterator[Server]:
-    """Run `echo` or `serve-files` with --json until the end of the block."""
+    """Run `echo`, `listen` or `serve-files` with --json until the end of the block."""
     with subprocess.Popen(
         [*program, command, "--json", *arguments], stdout=subprocess.PIPE
     ) as process:

@@ -22,7 +22,11 @@ from tests.cli.programs import server
 
 pytestmark = pytest.mark.timeout(30)  # some start processes
 
-COMMANDS = ("echo", "ping", "send", "put", "serve-files", "decode", "bench")
+COMMANDS = (
+    *("echo", "ping", "send"),
+    *("call", "listen", "subscribe"),
+    *("put", "serve-files", "decode", "bench"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -69,6 +73,13 @@ def test_the_package_runs_with_the_arguments_of_the_process(
         (["put", "a\nb", "uds://x"], 2, "pytofu: Invalid value for 'FILE': File 'a\\nb' does"),
         (["decode", "x" * 5000], 1, "pytofu: neither a file nor bytes in hexadecimal: 'xxx"),
         (["ping", "x", "--count", "9" * 5000], 2, "pytofu: Invalid value for '-c' / '--count': '9"),
+        (["call", "uds://x", "a\nb"], 2, "pytofu: Invalid value for 'METHOD': not the name of a m"),
+        (["call", "uds://x", "a", "{"], 2, "pytofu: Invalid value for '[JSON]': not JSON: "),
+        (["call", "uds://x", "a", "NaN"], 2, "pytofu: Invalid value for '[JSON]': not JSON: "),
+        (["call", "127.0.0.1:1", "a"], 1, "pytofu: cannot connect to tcp://127.0.0.1:1: nobody"),
+        (["subscribe", "uds://x", "a..b"], 2, "pytofu: Invalid value for 'PATTERN': not a pat"),
+        (["subscribe", "uds:///no/s", "a"], 1, "pytofu: cannot connect to uds:///no/s: there is"),
+        (["listen", "uds:///no/such/s"], 1, "pytofu: cannot listen on uds:///no/such/s: "),
         (["bench", "--seconds", "0"], 2, "pytofu: Invalid value for '--seconds': "),
     ],
 )
@@ -87,8 +98,9 @@ def test_commands_that_succeed(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with server("echo", f"uds://{tmp_path}/s") as echo:
         assert main(["ping", echo.address, "-c", "1"]) == 0
         assert main(["send", echo.address, "--file", str(tmp_path / "file")]) == 0
+        assert main(["call", echo.address, "anything"]) == 0
     assert "1 answered" in (text := capsys.readouterr().out)
-    assert text.endswith("\nbody\n")
+    assert text.endswith("\nbody\n{}\n")
     (tmp_path / "inbox").mkdir()
     with server("serve-files", f"{tmp_path}/inbox", f"uds://{tmp_path}/s") as files:
         assert main(["put", str(tmp_path / "file"), files.address]) == 0
@@ -101,7 +113,7 @@ def test_commands_that_succeed(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_servers_end_well_by_ctrl_c(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["echo"], ["serve-files", str(tmp_path)]):
+    for arguments in (["echo"], ["listen"], ["serve-files", str(tmp_path)]):
         path = tmp_path / "s"
         timer = threading.Thread(target=_interrupt_when, args=(path.exists,))
         timer.start()

@@ -9,6 +9,7 @@ import pytest
 from pytofu import Holder, Message, OpCode
 from pytofu.cli.bench import Load, bench, measure, socket_folder
 from pytofu.cli.conversation import dial
+from pytofu.cli.endpoints import Target
 from pytofu.cli.output import Output
 from pytofu.cli.running import CommandError
 from tests.cli.peers import POLITE, Printed, fails, peer
@@ -56,7 +57,7 @@ async def test_a_wrong_answer() -> None:
 
     async with peer({**POLITE, OpCode.REQUEST: lie}) as address:
         with fails("not an answer to what was asked"):
-            async with dial(address) as server:
+            async with dial(Target(address)) as server:
                 await measure(server, "TCP", LOADS[0], 1)
 
 

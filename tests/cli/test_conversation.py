@@ -10,6 +10,7 @@ import trio.testing
 from pytofu import Holder, OpCode, TCPClientAddress, TCPServerAddress, UDSClientAddress
 from pytofu.cli import conversation
 from pytofu.cli.conversation import Conversation, ConversationEndedError, dial
+from pytofu.cli.endpoints import Target
 from pytofu.cli.running import CommandError
 from pytofu.values.address_text import ClientAddress
 from tests.cli.peers import POLITE, fails, peer, respond, say
@@ -18,7 +19,7 @@ from tests.support import Kind, RawListener, frame, server_address_of
 
 async def test_hello_talk_bye() -> None:
     async with peer({**POLITE, OpCode.REQUEST: respond}) as address:
-        async with dial(address) as server:
+        async with dial(Target(address)) as server:
             message_id = server.post(OpCode.REQUEST, [("a", "b")], b"body")
             answer = await server.answer_to(message_id)
         assert answer.opcode is OpCode.RESPONSE
@@ -26,7 +27,10 @@ async def test_hello_talk_bye() -> None:
 
 
 async def test_what_is_not_the_answer_is_dropped() -> None:
-    async with peer({**POLITE, OpCode.REQUEST: respond}) as address, dial(address) as server:
+    async with (
+        peer({**POLITE, OpCode.REQUEST: respond}) as address,
+        dial(Target(address)) as server,
+    ):
         server.post(OpCode.REQUEST)
         message_id = await server.send_part(more=False)
         assert (await server.answer_to(message_id)).message_id == message_id
@@ -42,14 +46,14 @@ async def test_what_is_not_the_answer_is_dropped() -> None:
 )
 async def test_nobody_there(address: TCPClientAddress | UDSClientAddress, why: str) -> None:
     with pytest.raises(CommandError, match=why):
-        async with dial(address):
+        async with dial(Target(address)):
             pytest.fail("it connected")
 
 
 async def test_refused() -> None:
     async with peer({OpCode.HELLO_REQUEST: say(OpCode.BYE_RESPONSE)}) as address:
         with pytest.raises(CommandError, match="refused the channel: BYE_RESPONSE"):
-            async with dial(address):
+            async with dial(Target(address)):
                 pytest.fail("it was not refused")
 
 
@@ -57,19 +61,19 @@ async def test_no_answer_to_the_hello(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "_HELLO_TIMEOUT", 0.05)
     async with peer({}) as address:
         with pytest.raises(CommandError, match="does not answer the hello"):
-            async with dial(address):
+            async with dial(Target(address)):
                 pytest.fail("it was answered")
 
 
 async def test_no_answer_to_the_bye(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "_BYE_TIMEOUT", 0.05)
-    async with peer({OpCode.HELLO_REQUEST: respond}) as address, dial(address):
+    async with peer({OpCode.HELLO_REQUEST: respond}) as address, dial(Target(address)):
         pass
 
 
 async def test_the_server_says_bye() -> None:
     habits = {**POLITE, OpCode.REQUEST: say(OpCode.BYE_REQUEST)}
-    async with peer(habits) as address, dial(address) as server:
+    async with peer(habits) as address, dial(Target(address)) as server:
         server.post(OpCode.REQUEST)
         with pytest.raises(ConversationEndedError, match="closed the channel: the peer said bye"):
             await server.receive()
@@ -81,7 +85,7 @@ async def test_the_server_says_bye() -> None:
 
 async def test_the_server_aborts_and_what_was_not_sent_comes_back() -> None:
     habits = {**POLITE, OpCode.REQUEST: say(OpCode.BYE_SIGNAL)}
-    async with peer(habits) as address, dial(address) as server:
+    async with peer(habits) as address, dial(Target(address)) as server:
         for _ in range(100):
             server.post(OpCode.REQUEST, body=bytes(60_000))
         with pytest.raises(ConversationEndedError, match="the connection broke"):
@@ -89,7 +93,7 @@ async def test_the_server_aborts_and_what_was_not_sent_comes_back() -> None:
 
 
 async def test_a_bye_that_is_read_after_the_channel_has_closed() -> None:
-    async with peer() as address, dial(address) as server:
+    async with peer() as address, dial(Target(address)) as server:
         message = server.ampe.get()
         message.opcode = OpCode.BYE_REQUEST
         message.channel_number = server.channel_number
@@ -128,7 +132,7 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Awaitable[None]]:
 
 async def talk(address: ClientAddress, wait: float, done: trio.Event) -> None:
     """Ask once and be answered."""
-    async with dial(address, wait) as server:
+    async with dial(Target(address, wait)) as server:
         message_id = server.post(OpCode.REQUEST)
         await server.answer_to(message_id)
     done.set()
@@ -204,6 +208,6 @@ async def test_a_connection_that_is_made_may_use_all_of_the_wait(
         await hello(server, patience)
 
     monkeypatch.setattr(Conversation, "hello", note)
-    async with peer() as address, dial(address, wait):
+    async with peer() as address, dial(Target(address, wait)):
         pass
     assert seen == [patience]

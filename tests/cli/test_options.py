@@ -14,6 +14,9 @@ _ARGUMENTS = {
     "echo": ["tcp://127.0.0.1:1"],
     "ping": ["tcp://127.0.0.1:1"],
     "send": ["tcp://127.0.0.1:1"],
+    "call": ["tcp://127.0.0.1:1", "x"],
+    "listen": ["tcp://127.0.0.1:1"],
+    "subscribe": ["tcp://127.0.0.1:1", "x"],
     "put": [__file__, "tcp://127.0.0.1:1"],
     "serve-files": [".", "tcp://127.0.0.1:1"],
     "decode": [],
@@ -47,7 +50,13 @@ def test_what_is_no_number_for_it_is_refused(
 def test_there_are_such_options() -> None:
     found = set(numeric_options())
     assert {("ping", "--interval"), ("bench", "--seconds"), ("serve-files", "--max-size")} < found
-    assert {command for command, option in found if option == "--wait"} == {"ping", "send", "put"}
+    assert {command for command, option in found if option == "--wait"} == {
+        "ping",
+        "send",
+        "call",
+        "subscribe",
+        "put",
+    }
 
 
 def test_seconds() -> None:

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from pytofu import Holder, Message, OpCode
+from pytofu.cli.endpoints import Target
 from pytofu.cli.output import Output
 from pytofu.cli.ping import Settings, ping
 from pytofu.cli.running import CommandError
@@ -20,7 +21,7 @@ ECHO: Habits = {**POLITE, OpCode.REQUEST: respond}
 async def test_every_round_trip_and_a_summary() -> None:
     printed = Printed()
     async with peer(ECHO) as address:
-        await ping(address, Settings(count=3, interval=0.001, size=100), printed.output)
+        await ping(Target(address), Settings(count=3, interval=0.001, size=100), printed.output)
     *lines, summary = printed.records
     assert [(line["seq"], line["bytes"]) for line in lines] == [(1, 100), (2, 100), (3, 100)]
     assert (summary["sent"], summary["answered"], summary["loss"]) == (3, 3, 0)
@@ -30,7 +31,7 @@ async def test_every_round_trip_and_a_summary() -> None:
 async def test_for_people() -> None:
     file = Paper()
     async with peer(ECHO) as address:
-        await ping(address, Settings(count=2, interval=0.001), Output(file=file))
+        await ping(Target(address), Settings(count=2, interval=0.001), Output(file=file))
     first, second, blank, where, counts, times = file.getvalue().splitlines()
     assert first.startswith("56 bytes from tcp://127.0.0.1:")
     assert "seq=2 time=" in second
@@ -53,7 +54,9 @@ async def test_what_is_lost() -> None:
     printed = Printed()
     async with peer({**POLITE, OpCode.REQUEST: tardy}) as address:
         with pytest.raises(CommandError, match="1 of 2 requests were not answered"):
-            await ping(address, Settings(count=2, interval=0.06, timeout=0.05), printed.output)
+            await ping(
+                Target(address), Settings(count=2, interval=0.06, timeout=0.05), printed.output
+            )
     lost, answered, summary = printed.records
     assert lost == {"seq": 1, "lost": True}
     assert answered["seq"] == 2
@@ -69,7 +72,7 @@ async def test_a_late_answer_is_dropped() -> None:
 
     printed = Printed()
     async with peer({**POLITE, OpCode.REQUEST: twice}) as address:
-        await ping(address, Settings(count=2, interval=0.05), printed.output)
+        await ping(Target(address), Settings(count=2, interval=0.05), printed.output)
     assert printed.records[-1]["answered"] == 2
 
 
@@ -77,14 +80,14 @@ async def test_the_server_goes() -> None:
     printed = Printed()
     async with peer({**POLITE, OpCode.REQUEST: say(OpCode.BYE_SIGNAL)}) as address:
         with pytest.raises(CommandError, match="closed the channel: the connection broke"):
-            await ping(address, Settings(), printed.output)
+            await ping(Target(address), Settings(), printed.output)
     assert printed.records[-1]["answered"] == 0
 
 
 async def test_ctrl_c_ends_it_with_a_summary() -> None:
     printed = Printed()
     async with peer(ECHO) as address, trio.open_nursery() as nursery:
-        nursery.start_soon(ping, address, Settings(), printed.output)
+        nursery.start_soon(ping, Target(address), Settings(), printed.output)
         await printed.file.until('"seq"')
         os.kill(os.getpid(), signal.SIGINT)
     assert printed.records[-1]["answered"] == 1
@@ -93,7 +96,7 @@ async def test_ctrl_c_ends_it_with_a_summary() -> None:
 async def test_flood_prints_a_summary_only() -> None:
     printed = Printed()
     async with peer(ECHO) as address:
-        await ping(address, Settings(count=100, flood=True), printed.output)
+        await ping(Target(address), Settings(count=100, flood=True), printed.output)
     (summary,) = printed.records
     assert summary["answered"] == 100
 
@@ -103,7 +106,7 @@ async def test_flood_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytofu.cli.output._REFRESH", 0.001)
     file = Terminal()
     async with peer(ECHO) as address, trio.open_nursery() as nursery:
-        nursery.start_soon(ping, address, Settings(flood=True), Output(file=file))
+        nursery.start_soon(ping, Target(address), Settings(flood=True), Output(file=file))
         await file.until("round trips, ", "/s, p50")
         signal.raise_signal(signal.SIGINT)
     assert "0 % lost" in file.getvalue()

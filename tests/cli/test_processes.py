@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,58 @@ def test_sigterm_ends_a_server_as_ctrl_c_does(tmp_path: Path) -> None:
     assert echo.output[-1]["event"] == "summary"
 
 
+_PUBLISHER = """
+import sys
+from functools import partial
+
+import trio
+
+import pytofu
+
+async def main():
+    topics = pytofu.Topics()
+    async with trio.open_nursery() as nursery:
+        work = partial(pytofu.serve, None, sys.argv[1], topics=topics)
+        print(*await nursery.start(work), flush=True)
+        number = 0
+        while topics.publish("news.sport", b"%d" % number) == 0:
+            await trio.lowlevel.checkpoint()
+        for number in range(1, 4):
+            await topics.send("news.sport", b"%d" % number)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+def test_call_and_listen(kind: Kind, tmp_path: Path) -> None:
+    address = listen_address(kind, tmp_path)
+    with server("listen", address, "--reply", '{"sum": 3}') as listener:
+        call = run("call", listener.address, "add", '{"a": 1, "b": 2}', "--json")
+        send = run("send", listener.address, "--signal", "--body", "news")
+    assert (call.returncode, call.stderr, send.returncode) == (0, b"", 0)
+    assert json.loads(call.stdout)["value"] == {"sum": 3}
+    add, news, summary = listener.output
+    assert (add["event"], add["method"], add["value"]) == ("call", "add", {"a": 1, "b": 2})
+    assert (news["event"], news["text"]) == ("message", "news")
+    assert summary == {"event": "summary", "calls": 1, "messages": 1}
+
+
+def test_subscribe(kind: Kind, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _PUBLISHER, listen_address(kind, tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as publisher:
+        assert publisher.stdout is not None
+        where = publisher.stdout.readline().decode().strip()
+        finished = run("subscribe", where, "news.*", "--count", "4")
+        publisher.kill()
+    assert (finished.returncode, finished.stderr) == (0, b"")
+    assert finished.stdout.decode().splitlines() == [
+        "subscribed to news.*",
+        *(f"news.sport: {number}" for number in range(4)),
+        "4 messages, 0 missed",
+    ]
+
+
 def test_put_and_serve_files(kind: Kind, tmp_path: Path) -> None:
     inbox, file = tmp_path / "inbox", tmp_path / "file"
     inbox.mkdir()
@@ -56,6 +109,43 @@ def test_put_and_serve_files(kind: Kind, tmp_path: Path) -> None:
     assert (inbox / "file").read_bytes() == content
     assert sorted(os.listdir(tmp_path)) == ["file", "inbox"]
     assert files.output[-1] == {"event": "summary", "files": 1, "bytes": len(content)}
+
+
+def sizes(directory: Path) -> list[int]:
+    return [path.stat().st_size for path in directory.iterdir()]
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_an_upload_goes_on_after_one_of_them_was_killed(
+    kind: Kind, tmp_path: Path, who: str
+) -> None:
+    inbox, file = tmp_path / "inbox", tmp_path / "file"
+    inbox.mkdir()
+    content = os.urandom(1_000_000) * 60
+    file.write_bytes(content)
+    arguments = ("serve-files", str(inbox), listen_address(kind, tmp_path))
+    with server(*arguments) as files:
+        with subprocess.Popen([*PYTOFU, "put", str(file), files.address]) as put:
+            while sum(sizes(inbox)) <= 100_000:
+                assert put.poll() is None
+            victim = put if who == "client" else files.process
+            victim.kill()
+            victim.wait()
+        assert put.returncode != 0
+        if who == "client":
+            assert files.process.stdout is not None
+            assert json.loads(files.process.stdout.readline())["event"] == "cut"
+        (left,) = sizes(inbox)
+        assert left < len(content)
+        if who == "client":
+            again = run("put", str(file), files.address, "--json")
+        else:
+            with server(*arguments) as other:
+                again = run("put", str(file), other.address, "--json")
+    assert (again.returncode, again.stderr) == (0, b"")
+    assert json.loads(again.stdout)["resumed_at"] == left
+    assert os.listdir(inbox) == ["file"]
+    assert (inbox / "file").read_bytes() == content
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from pytofu import AmpeException, Holder, Message, OpCode
 from pytofu.cli.conversation import Received
+from pytofu.cli.endpoints import Target
 from pytofu.cli.output import Output
 from pytofu.cli.running import CommandError
-from pytofu.cli.send import answer_lines, body_text, send, to_headers
+from pytofu.cli.send import answer_lines, send, to_headers
 from tests.cli.peers import POLITE, Printed, peer, respond
 from tests.cli.terminal import Paper
 from tests.support import App
@@ -28,7 +29,7 @@ async def test_the_answer_for_people() -> None:
     async with peer({**POLITE, OpCode.REQUEST: respond}) as address:
         headers = (("a", "b"), ("a", "\x1b[2J"))
         output = Output(file=file)
-        await send(address, headers, b"hello\n", signal=False, patience=5, output=output)
+        await send(Target(address), headers, b"hello\n", signal=False, patience=5, output=output)
     head, *rest = file.getvalue().splitlines()
     assert head.startswith("RESPONSE, id ")
     assert rest == ["a: b", "a: \\x1b[2J", "", "hello"]
@@ -37,7 +38,7 @@ async def test_the_answer_for_people() -> None:
 async def test_the_answer_for_machines_in_parts() -> None:
     printed = Printed()
     async with peer({**POLITE, OpCode.REQUEST: in_parts}) as address:
-        await send(address, (), b"", signal=False, patience=5, output=printed.output)
+        await send(Target(address), (), b"", signal=False, patience=5, output=printed.output)
     first, second = printed.records
     assert (first["opcode"], first["more"], first["text"]) == ("RESPONSE", True, None)
     assert base64.b64decode(first["body"]) == b"\xff"
@@ -52,7 +53,7 @@ async def test_a_signal_has_no_answer() -> None:
 
     printed = Printed()
     async with peer({**POLITE, OpCode.SIGNAL: note}) as address:
-        await send(address, (), b"news", signal=True, patience=5, output=printed.output)
+        await send(Target(address), (), b"news", signal=True, patience=5, output=printed.output)
     assert seen == [b"news"]
     assert list(printed.records[0]) == ["sent"]
 
@@ -60,13 +61,15 @@ async def test_a_signal_has_no_answer() -> None:
 async def test_no_answer() -> None:
     async with peer() as address:
         with pytest.raises(CommandError, match=r"no answer from tcp://.* within 0\.05 s"):
-            await send(address, (), b"", signal=False, patience=0.05, output=Printed().output)
+            await send(
+                Target(address), (), b"", signal=False, patience=0.05, output=Printed().output
+            )
 
 
 async def test_a_header_that_cannot_be() -> None:
     async with peer() as address:
         with pytest.raises(AmpeException, match="not a text header"):
-            await send(address, (("a", ""),), b"", signal=True, patience=5, output=Output())
+            await send(Target(address), (("a", ""),), b"", signal=True, patience=5, output=Output())
 
 
 def test_headers_on_the_command_line() -> None:
@@ -80,12 +83,6 @@ def test_headers_on_the_command_line() -> None:
             to_headers(context, parameter, [text])
     with pytest.raises(click.BadParameter, match="not K=V: 'a'"):
         to_headers(context, parameter, ["a"])
-
-
-def test_what_is_text() -> None:
-    assert body_text("grün\n\tx".encode()) == "grün\n\tx"
-    assert body_text(b"\xff") is None
-    assert body_text(b"\x1b[2J") is None
 
 
 def test_a_long_body_is_dumped_in_part() -> None:

@@ -13,13 +13,17 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytofu import OpCode, TextHeaders
+from pytofu import Holder, Message, OpCode, TextHeaders
+from pytofu.cli.conversation import Conversation
+from pytofu.cli.endpoints import Target
+from pytofu.cli.leftovers import lasting_name
 from pytofu.cli.output import Output, harmless
 from pytofu.cli.put import Upload, put
 from pytofu.cli.transfer import name_from_header, name_to_header
+from pytofu.cli.uploads import Limits
 from tests.cli.peers import POLITE, Printed, fails, file_server, greet, peer, respond
 from tests.cli.terminal import Paper, Terminal
-from tests.support import Headers, open_app
+from tests.support import App, Headers, open_app
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -41,7 +45,7 @@ def inbox(tmp_path: Path) -> Path:
 async def test_a_file_arrives(file: Path, inbox: Path) -> None:
     printed, log = Printed(), Printed()
     async with file_server(inbox, log.output) as address:
-        await put(file, address, "copy", printed.output)
+        await put(file, Target(address), "copy", printed.output)
     assert (inbox / "copy").read_bytes() == CONTENT
     assert os.listdir(inbox) == ["copy"]
     sha256 = hashlib.sha256(CONTENT).hexdigest()
@@ -55,7 +59,7 @@ async def test_a_file_arrives(file: Path, inbox: Path) -> None:
 async def test_an_empty_file_arrives(file: Path, inbox: Path) -> None:
     os.truncate(file, 0)
     async with file_server(inbox, Printed().output) as address:
-        await put(file, address, "copy", Printed().output)
+        await put(file, Target(address), "copy", Printed().output)
     assert (inbox / "copy").read_bytes() == b""
 
 
@@ -65,7 +69,7 @@ async def test_bars_on_a_terminal(file: Path, inbox: Path, monkeypatch: pytest.M
     os.truncate(file, 5_000_000)
     screen, log = Terminal(), Terminal()
     async with file_server(inbox, Output(file=log)) as address:
-        await put(file, address, "copy", Output(file=screen))
+        await put(file, Target(address), "copy", Output(file=screen))
     assert "━" in screen.getvalue()
     assert "/5.0 MB" in screen.getvalue()
     assert "copy: 5 MB in" in screen.getvalue()
@@ -78,7 +82,7 @@ async def test_a_name_that_leads_elsewhere_is_refused(file: Path, inbox: Path, n
     log = Paper()
     async with file_server(inbox, Output(file=log)) as address:
         with fails(r"not a name|no such directory|name too long"):
-            await put(file, address, name, Printed().output)
+            await put(file, Target(address), name, Printed().output)
     assert f"refused {name}: " in log.getvalue()
     assert os.listdir(inbox) == []
 
@@ -87,10 +91,10 @@ async def test_what_is_there_stays(file: Path, inbox: Path) -> None:
     (inbox / "file").write_bytes(b"old")
     async with file_server(inbox, Printed().output) as address:
         with fails("there is such a file already"):
-            await put(file, address, "file", Printed().output)
+            await put(file, Target(address), "file", Printed().output)
     assert (inbox / "file").read_bytes() == b"old"
     async with file_server(inbox, Printed().output, overwrite=True) as address:
-        await put(file, address, "file", Printed().output)
+        await put(file, Target(address), "file", Printed().output)
     assert (inbox / "file").read_bytes() == CONTENT
 
 
@@ -98,7 +102,7 @@ async def test_what_is_there_stays(file: Path, inbox: Path) -> None:
 async def test_a_name_that_cannot_be_sent(file: Path, name: str) -> None:
     async with peer() as address:
         with fails("this name cannot be sent"):
-            await put(file, address, name, Printed().output)
+            await put(file, Target(address), name, Printed().output)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ async def test_odd_names_are_kept(inbox: Path, tmp_path: Path, name: str) -> Non
     (tmp_path / name).write_bytes(CONTENT)
     log = Paper()
     async with file_server(inbox, Output(file=log)) as address:
-        await put(tmp_path / name, address, name, Printed().output)
+        await put(tmp_path / name, Target(address), name, Printed().output)
     assert os.listdir(inbox) == [name]
     assert f"stored {harmless(name)}: " in log.getvalue()
 
@@ -131,7 +135,7 @@ async def test_odd_names_are_kept(inbox: Path, tmp_path: Path, name: str) -> Non
 async def test_names_that_cannot_be_kept_are_refused(file: Path, inbox: Path, name: str) -> None:
     async with file_server(inbox, Printed().output) as address:
         with fails("not a name of a file in the directory|this name cannot be sent"):
-            await put(file, address, name, Printed().output)
+            await put(file, Target(address), name, Printed().output)
     assert os.listdir(inbox) == []
 
 
@@ -165,14 +169,14 @@ async def test_a_file_that_changes_while_it_is_sent(
 ) -> None:
     run = Upload.run
 
-    async def change_and_run(upload: Upload) -> str:
+    async def change_and_run(upload: Upload, conversation: Conversation) -> None:
         change(file)
-        return await run(upload)
+        await run(upload, conversation)
 
     monkeypatch.setattr(Upload, "run", change_and_run)
     async with file_server(inbox, Printed().output) as address:
         with fails(f"{file} has changed while it was being sent"):
-            await put(file, address, "x", Printed().output)
+            await put(file, Target(address), "x", Printed().output)
     assert os.listdir(inbox) == []
 
 
@@ -184,17 +188,132 @@ async def test_a_file_that_cannot_be_read_to_its_end(
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr("pytofu.cli.put.open_regular", Broken)
-    named = pytest.RaisesExc(OSError, check=lambda error: error.filename == str(file))
+    named = pytest.raises(OSError, check=lambda error: error.filename == str(file))
     async with file_server(inbox, Printed().output) as address:
-        with pytest.RaisesGroup(named, flatten_subgroups=True):
-            await put(file, address, "x", Printed().output)
+        with named:
+            await put(file, Target(address), "x", Printed().output)
     assert os.listdir(inbox) == []
+
+
+@pytest.mark.parametrize("content", [CONTENT, b""])
+@pytest.mark.parametrize("how", ["client", "server"])
+async def test_an_upload_that_was_cut_is_gone_on_with(
+    tmp_path: Path, inbox: Path, how: str, content: bytes
+) -> None:
+    """Whichever side ends; and only the rest is sent."""
+    file = tmp_path / "file"
+    await trio.Path(file).write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    begin = (("file", "copy"), ("size", str(len(content))), ("sha256", sha256))
+    half = content[: len(content) // 2][:50_000]
+    log, printed = Printed(), Printed()
+    async with open_app() as app:
+        async with file_server(inbox, log.output) as address:
+            number = await greet(app, address)
+            app.post(OpCode.REQUEST, number, 100, headers=begin, more=True)
+            assert (await app.event()).headers == (("offset", "0"),)
+            app.post(OpCode.REQUEST, number, 100, body=half, more=True)
+            if how == "client":
+                app.post(OpCode.BYE_REQUEST, number)
+                await app.events_until_closed(number)
+                await log.file.until("the peer said bye")
+            else:
+                await received(inbox, len(half))
+        assert len(os.listdir(inbox)) == (1 if half else 0)
+    async with file_server(inbox, log.output) as address:
+        await put(file, Target(address), "copy", printed.output)
+    assert (inbox / "copy").read_bytes() == content
+    assert os.listdir(inbox) == ["copy"]
+    assert printed.records[0]["resumed_at"] == len(half)
+    cut = [record for record in log.records if record["event"] == "cut"]
+    assert [(one["file"], one["bytes"]) for one in cut] == [("copy", len(half))] * bool(half)
+
+
+async def received(inbox: Path, count: int) -> None:
+    """Wait until the one file on its way has so many bytes."""
+    with trio.fail_after(5):
+        while [entry.stat().st_size for entry in os.scandir(inbox)] != [count]:
+            await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize("left", [b"something else", CONTENT + b"too much"])
+async def test_what_is_left_and_is_not_of_the_file(file: Path, inbox: Path, left: bytes) -> None:
+    """It is found out, removed, and the next attempt succeeds."""
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    (inbox / lasting_name("copy", len(CONTENT), sha256)).write_bytes(left)
+    async with file_server(inbox, Printed().output) as address:
+        if len(left) < len(CONTENT):
+            with fails("another one there"):
+                await put(file, Target(address), "copy", Printed().output)
+        await put(file, Target(address), "copy", Printed().output)
+    assert (inbox / "copy").read_bytes() == CONTENT
+    assert os.listdir(inbox) == ["copy"]
+
+
+@pytest.mark.parametrize("limits", [Limits(keep=0), Limits(max_uploads=1)])
+async def test_not_everything_is_kept(inbox: Path, limits: Limits) -> None:
+    """Nothing at all, or not too many."""
+    log = Printed()
+    kept = 0 if limits.keep == 0 else 1
+    async with file_server(inbox, log.output, limits=limits) as address, open_app() as app:
+        for name in ("a", "b"):
+            number = await greet(app, address)
+            begin = (("file", name), ("size", "2"), ("sha256", "0" * 64))
+            app.post(OpCode.REQUEST, number, 100, headers=begin, more=True)
+            assert (await app.event()).headers == (("offset", "0"),)
+            app.post(OpCode.REQUEST, number, 100, body=b"1", more=True)
+            app.post(OpCode.BYE_REQUEST, number)
+            await app.events_until_closed(number)
+            await log.file.until("the peer said bye", f'"{name}"')
+        assert len(os.listdir(inbox)) == kept
+    events = [record["event"] for record in log.records]
+    assert (events.count("cut"), events.count("refused")) == (kept, 2 - kept)
+
+
+async def test_a_file_that_is_on_its_way_already_is_sent_whole(file: Path, inbox: Path) -> None:
+    """Two clients never write to one file."""
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    begin = (("file", "copy"), ("size", str(len(CONTENT))), ("sha256", sha256))
+    printed = Printed()
+    async with file_server(inbox, Printed().output) as address, open_app() as app:
+        number = await greet(app, address)
+        app.post(OpCode.REQUEST, number, 100, headers=begin, more=True)
+        assert (await app.event()).headers == (("offset", "0"),)
+        app.post(OpCode.REQUEST, number, 100, body=b"1", more=True)
+        await put(file, Target(address), "copy", printed.output)
+    assert printed.records[0]["resumed_at"] == 0
+    assert (inbox / "copy").read_bytes() == CONTENT
+
+
+async def test_an_offset_that_is_none(file: Path) -> None:
+    def misbehave(app: App, holder: Holder[Message]) -> None:
+        message = holder.unwrap()
+        headers = (("offset", "-1"),)
+        app.post(OpCode.RESPONSE, message.channel_number, message.message_id, headers=headers)
+
+    async with peer({**POLITE, OpCode.REQUEST: misbehave}) as address:
+        with fails("not as serve-files does"):
+            await put(file, Target(address), "file", Printed().output)
+
+
+async def test_a_hash_that_is_not_that_of_the_file(file: Path) -> None:
+    def misbehave(app: App, holder: Holder[Message]) -> None:
+        message = holder.unwrap()
+        channel, ident = message.channel_number, message.message_id
+        if message.text_headers.get("file"):
+            app.post(OpCode.RESPONSE, channel, ident, headers=(("offset", "0"),), more=True)
+        elif not message.has_more():
+            app.post(OpCode.RESPONSE, channel, ident, headers=(("sha256", "0" * 64),))
+
+    async with peer({**POLITE, OpCode.REQUEST: misbehave}) as address:
+        with fails("not as serve-files does"):
+            await put(file, Target(address), "file", Printed().output)
 
 
 async def test_a_server_that_is_no_file_server(file: Path) -> None:
     async with peer({**POLITE, OpCode.REQUEST: respond}) as address:
         with fails("not as serve-files does"):
-            await put(file, address, "file", Printed().output)
+            await put(file, Target(address), "file", Printed().output)
 
 
 # ---------------------------------------------------------------------- misbehaving clients
@@ -214,6 +333,7 @@ async def test_parts_that_do_not_fit_together(inbox: Path) -> None:
         ([(begin, b"", True), ((), b"abc", True), ((), b"d", True)], "more than the 2 bytes"),
         ([(begin, b"", True), (sha256, b"a", False)], "2 bytes were announced, 1 came"),
         ([(begin, b"ab", True), ((), b"", False)], "another one there"),
+        ([((*begin, ("sha256", "x")), b"", True)], "the sha256 is none"),
     ]
     async with file_server(inbox, log.output) as address, open_app() as app:
         number = await greet(app, address)
@@ -271,5 +391,5 @@ async def test_a_disk_that_is_full(
         with monkeypatch.context() as patched:
             patched.setattr("pytofu.cli.receiving.os.write", write)
             with fails("No space left on device"):
-                await put(file, address, "x", Printed().output)
+                await put(file, Target(address), "x", Printed().output)
     assert os.listdir(inbox) == []

@@ -12,6 +12,7 @@ import trio.testing
 
 from pytofu import AmpeStatus, Holder, Message, OpCode
 from pytofu.cli import uploads
+from pytofu.cli.endpoints import Target
 from pytofu.cli.put import put
 from pytofu.cli.receiving import Incoming
 from pytofu.cli.uploads import Client, Limits, Storage
@@ -47,9 +48,9 @@ async def test_a_file_that_is_too_large(inbox: Path, tmp_path: Path) -> None:
     for size in (10, 11):
         (tmp_path / str(size)).write_bytes(bytes(size))
     async with file_server(inbox, Printed().output, limits=Limits(max_size=10)) as address:
-        await put(tmp_path / "10", address, "10", Printed().output)
+        await put(tmp_path / "10", Target(address), "10", Printed().output)
         with fails("it has 11 bytes, and 10 are the most here"):
-            await put(tmp_path / "11", address, "11", Printed().output)
+            await put(tmp_path / "11", Target(address), "11", Printed().output)
     assert os.listdir(inbox) == ["10"]
 
 
@@ -95,7 +96,7 @@ async def test_a_client_whose_file_is_stuck_delays_nobody(
         begin(app, number, 1)
         await stuck.wait()
         try:
-            await put(tmp_path / "other", address, "other", Printed().output)
+            await put(tmp_path / "other", Target(address), "other", Printed().output)
         finally:
             free.set()
         app.post(OpCode.REQUEST, number, 1, headers=END)

@@ -76,6 +76,27 @@ def test_the_reference_has_every_public_name_once() -> None:
     assert sorted(documented) == sorted(pytofu.__all__)
 
 
+def test_the_reference_has_an_example_of_every_class() -> None:
+    missing = []
+    for page in sorted((DOCS / "reference").glob("*.md")):
+        parts = re.split(r"^(?=\.\. )", _TEXTS[page], flags=re.MULTILINE)
+        for part in parts:
+            found = re.match(r"\.\. autoclass:: (\w+)$", part, re.MULTILINE)
+            if found is not None and ">>> " not in part:
+                missing.append(found[1])
+    assert not missing
+
+
+def test_the_reference_hides_only_what_is_there() -> None:
+    for page in sorted((DOCS / "reference").glob("*.md")):
+        for name, hidden in re.findall(
+            r"autoclass:: (\w+)\n(?:   :.*\n)*?   :exclude-members: (.*)$",
+            _TEXTS[page],
+            re.MULTILINE,
+        ):
+            assert [one for one in hidden.split(", ") if not _there(f"pytofu.{name}.{one}")] == []
+
+
 def test_the_page_of_errors_has_every_status_with_its_exception() -> None:
     found = re.findall(r"^### (\w+)\n\n(\d+), (?:no|\{py:exc\}`~pytofu\.(\w+)`)",
                        _TEXTS[DOCS / "errors.md"], re.MULTILINE)  # fmt: skip

@@ -38,7 +38,9 @@ from pytofu import (
 )
 from tests.docs.pages import PAGES, ROOT, Block, blocks, comparable, environment, free_port
 
-_PROGRAM: Final = re.compile(r"^ *(trio|asyncio)\.run\(|^import zmq", re.MULTILINE)
+_PROGRAM: Final = re.compile(
+    r"^ *(trio|asyncio)\.run\(|target=trio\.run\b|^import zmq", re.MULTILINE
+)
 _PEERS: Final = ("websockets", "zmq")
 
 

@@ -19,6 +19,7 @@ from tests.docs.pages import DOCS, Block, blocks, comparable, environment, free_
 _PAGES: Final = [
     [DOCS / "index.md"],
     [DOCS / "tutorial" / "first-server.md", DOCS / "tutorial" / "first-client.md"],
+    [DOCS / "tutorial" / "server-of-messages.md", DOCS / "tutorial" / "client-of-messages.md"],
 ]
 
 

@@ -9,7 +9,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from pytofu import Address, AmpeError, OpCode, UDSClientAddress, UDSServerAddress
 from pytofu.engine import listener, opening
-from pytofu.links.base import PEER_CLOSED, Link, LinkError, Listening, Peer, Wait
+from pytofu.links.base import PEER_CLOSED, Link, LinkError, Listening, Wait
+from pytofu.values.peer_info import PeerInfo
 from tests.support import App, End, address_headers, frame, hello
 
 NOWHERE: Final = UDSClientAddress("nowhere")
@@ -113,9 +114,9 @@ class ScriptedLink(Link):
         if "close" in self.defects:
             raise DefectError("close")
 
-    def peer(self) -> Peer:
+    def peer(self) -> PeerInfo:
         self._call("peer")
-        return Peer(self.host)
+        return PeerInfo(self.host)
 
     def acknowledge(self) -> None:
         self._call("acknowledge")
@@ -193,7 +194,7 @@ class ScriptedListening(Listening):
 
 def connects_over(monkeypatch: pytest.MonkeyPatch, link: Link | LinkError | None) -> None:
     """Let connecting anywhere give this link."""
-    monkeypatch.setattr(opening, "begin_connect", lambda address, settings: link)
+    monkeypatch.setattr(opening, "begin_connect", lambda address, **settings: link)
 
 
 def listens_at(monkeypatch: pytest.MonkeyPatch, *doors: Listening) -> None:

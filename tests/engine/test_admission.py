@@ -5,10 +5,11 @@ import logging
 import attrs
 import pytest
 
-from pytofu import Options
+from pytofu import Address, Options, TCPServerAddress, TLSServerAddress, UDSServerAddress
 from pytofu.engine.admission import Admission
 from pytofu.engine.limits import Limits
-from pytofu.links.base import Link, LinkError, Peer, Wait
+from pytofu.links.base import Link, LinkError, Wait
+from pytofu.values.peer_info import PeerInfo
 
 
 @attrs.frozen
@@ -17,8 +18,8 @@ class FromHost(Link):
 
     host: str
 
-    def peer(self) -> Peer:
-        return Peer(self.host, 4711)
+    def peer(self) -> PeerInfo:
+        return PeerInfo(self.host, 4711)
 
     def fileno(self) -> int:
         raise AssertionError
@@ -40,7 +41,7 @@ class FromHost(Link):
 
 
 class Unasked(FromHost):
-    def peer(self) -> Peer:
+    def peer(self) -> PeerInfo:
         raise AssertionError("nobody needs to know")
 
 
@@ -79,15 +80,15 @@ async def test_who_has_no_host_is_not_counted() -> None:
 async def test_who_is_not_wanted_is_not_admitted_nor_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    asked: list[Peer] = []
+    asked: list[PeerInfo] = []
 
-    def is_wanted(peer: Peer) -> bool:
+    def is_wanted(peer: PeerInfo) -> bool:
         asked.append(peer)
         return peer.host != "bad"
 
     admission, limits = admission_of(Options(accept_filter=is_wanted, max_channels_per_host=1))
     assert [admission.admit(FromHost(host)) for host in ("bad", "good")] == [None, "good"]
-    assert asked == [Peer("bad", 4711), Peer("good", 4711)]
+    assert asked == [PeerInfo("bad", 4711), PeerInfo("good", 4711)]
     assert admission.admit(FromHost("good")) is None
     assert len(asked) == 2  # over the limit it is not asked
     assert (limits.counts, len(admission._by_host)) == ({"max_channels_per_host": 1}, 1)
@@ -102,7 +103,7 @@ async def test_a_filter_alone_counts_nobody() -> None:
 async def test_a_filter_that_raises_refuses_and_the_log_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def is_wanted(peer: Peer) -> bool:
+    def is_wanted(peer: PeerInfo) -> bool:
         raise RuntimeError("cannot tell")
 
     admission, _ = admission_of(Options(accept_filter=is_wanted))
@@ -134,3 +135,31 @@ def test_who_waits_for_a_channel_to_close_is_called_once() -> None:
     admission.closed("")
     admission.closed("")
     assert calls == ["one", "again", "then"]
+
+
+# ---------------------------------------------------------------------- in clear
+
+
+@pytest.mark.parametrize(
+    ("addresses", "warned"),
+    [
+        ([TCPServerAddress("127.0.0.2", 5), TCPServerAddress("::1", 5)], False),
+        ([UDSServerAddress("/s"), TLSServerAddress("0.0.0.0", 5)], False),
+        ([TCPServerAddress("0.0.0.0", 5), TCPServerAddress("::", 5)], True),
+        ([TCPServerAddress("fe80::1%1", 5)], True),
+    ],
+)
+async def test_one_warning_where_anybody_can_connect_in_clear(
+    addresses: list[Address], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    admission, _ = admission_of(Options())
+    for address in addresses:
+        admission.listening_at(address)
+    assert len(caplog.records) == warned
+    assert ("in_clear=True" in caplog.text) is warned
+
+
+async def test_in_clear_as_it_should_be(caplog: pytest.LogCaptureFixture) -> None:
+    admission, _ = admission_of(Options(in_clear=True))
+    admission.listening_at(TCPServerAddress("0.0.0.0", 5))
+    assert not caplog.records

@@ -93,7 +93,7 @@ async def test_no_group_is_made_once_the_engine_closes(tmp_path: Path) -> None:
         await listening(group, tmp_path / "s")
         engine.close(abort=False)
         assert engine.create() == SHUTDOWN
-        assert group.update_receiver(None) == SHUTDOWN
+        assert group.closing
         await engine.closed.wait()
         assert engine.create() == SHUTDOWN
 
@@ -216,6 +216,7 @@ async def test_that_something_was_forgotten_is_said_once() -> None:
     assert warning.category is ResourceWarning
     assert "a message was dropped" in str(warning.message)
     assert ".py" not in str(warning.message)
+    assert warning.filename == __file__  # where it was dropped, and not where pytofu found it
 
 
 async def test_while_releases_are_traced_it_is_said_once_a_place() -> None:

@@ -157,3 +157,20 @@ def test_behind_an_eviction_the_limit_holds_and_no_channel_too_many_has_gone(
                     link.wake()
 
     trio.run(main)
+
+
+async def test_what_an_evicted_channel_gives_back_evicts_nobody_else() -> None:
+    """Though it is in memory until the application receives it."""
+    async with open_app(QUEUED) as app:
+        (bad, bad_link), (polite, polite_link) = await opened(app, 2)
+        bad_link.capacity = polite_link.capacity = 0
+        for number in range(1, 252):  # more than are given back at once
+            bad.post(OpCode.SIGNAL, number, body=bytes(384))
+        await wait_all_tasks_blocked()
+        assert bad_link.closed == "reset"
+        polite.post(OpCode.SIGNAL, 1)
+        await wait_all_tasks_blocked()
+        assert polite_link.closed is None
+        events = await bad.events_until_closed()
+        assert len(events) == 252
+        assert app.ampe.statistics().bytes_queued == 16

@@ -114,7 +114,7 @@ async def test_a_name_can_be_connected_to_before_its_task_has_begun(
 ) -> None:
     link = ScriptedLink(frame(OpCode.HELLO_RESPONSE, 77))
 
-    async def resolve(address: object, settings: object) -> Link:
+    async def resolve(address: object, **settings: object) -> Link:
         await trio.lowlevel.checkpoint()
         return link
 
@@ -140,7 +140,7 @@ async def test_tasks_keep_nothing_of_what_a_program_has_in_its_context(
     variable = contextvars.ContextVar("variable", default="empty")
     seen: list[str] = []
 
-    async def resolve(address: object, settings: object) -> Link:
+    async def resolve(address: object, **settings: object) -> Link:
         seen.append(variable.get())
         return ScriptedLink()
 

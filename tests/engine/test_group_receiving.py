@@ -204,6 +204,25 @@ async def test_a_quiet_channel_need_not_wait_until_a_busy_ones_messages_are_take
         assert len(taken) <= 18
 
 
+async def test_a_quiet_channel_is_answered_before_a_busy_one_has_been_served() -> None:
+    """Its peer waits for the answer; what is posted on the busy one goes out together."""
+    async with open_app() as app:
+        busy, quiet = ScriptedLink(), ScriptedLink()
+        await open_server(app, busy)
+        end = await open_server(app, quiet)
+        await bring(app, quiet, 999)
+        await bring(app, busy, *range(1, 32))
+        served: list[int] = []
+        while not quiet.sent:
+            message = app.chnls.receive_nowait()
+            assert message is not None
+            served.append(message.channel_number)
+            app.chnls.post(Holder(message))
+        assert end.number in served
+        assert len(served) <= 18
+        assert busy.sent == b""
+
+
 # ---------------------------------------------------------------------- waiting and not waiting
 
 

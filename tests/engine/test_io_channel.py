@@ -109,7 +109,7 @@ async def test_a_name_is_connected_to_in_a_task(
 ) -> None:
     link = ScriptedLink()
 
-    async def resolve(address: object, settings: object) -> Link | LinkError:
+    async def resolve(address: object, **settings: object) -> Link | LinkError:
         await trio.lowlevel.checkpoint()
         return LinkError(AmpeError.INVALID_ADDRESS, "EAI_NONAME") if fails else link
 
@@ -133,7 +133,7 @@ async def test_aborting_while_a_name_is_connected_to(
     link = ScriptedLink()
     begun = trio.Event()
 
-    async def resolve(address: object, settings: object) -> Link:
+    async def resolve(address: object, **settings: object) -> Link:
         begun.set()
         with trio.CancelScope(shield=arrives):
             await wait_all_tasks_blocked()

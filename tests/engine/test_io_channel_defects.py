@@ -83,7 +83,7 @@ async def test_while_accepting(method: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_while_a_name_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(address: object, settings: object) -> None:
+    async def fail(address: object, **settings: object) -> None:
         raise DefectError
 
     monkeypatch.setattr(opening, "connect", fail)
@@ -110,7 +110,8 @@ async def test_while_writing(when: str, side: Side, monkeypatch: pytest.MonkeyPa
     link = ScriptedLink()
     async with open_app() as app:
         end = await open_end(app, side, link, monkeypatch)
-        app.chnls._group.poster.answer_expected = when == "at once"
+        group = app.chnls._group
+        group.poster.answered = -1 if when == "at once" else group.mailbox.taken
         link.defects = {"send"}
         posted = 0
         while posted == 0 or (when == "behind a burst" and link.closed is None):
@@ -182,7 +183,7 @@ async def test_while_its_group_closes(
     with trio.fail_after(PATIENCE):
         async with open_app(Options(close_timeout=0.05)) as app:
             ends = [await open_end(app, side, link, monkeypatch) for link in (one, other)]
-            app.chnls._group.poster.answer_expected = False
+            app.chnls._group.poster.answered = app.chnls._group.mailbox.taken
             one.defects = {method}
             if method == "send":
                 for end in ends:

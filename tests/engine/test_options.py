@@ -8,9 +8,9 @@ import attrs
 import pytest
 
 from pytofu import Options
-from pytofu.links.base import Peer
 from pytofu.links.settings import TCPSettings
 from pytofu.protocol.conversation import TimeLimits
+from pytofu.values.peer_info import PeerInfo
 
 AT_LEAST_ZERO: Final = (
     *("high_water", "connect_timeout", "hello_timeout", "frame_timeout", "send_timeout"),
@@ -21,7 +21,10 @@ AT_LEAST_ONE: Final = (
     *("max_channels", "max_channels_per_host", "keepalive_count"),
     *("send_buffer", "receive_buffer"),
 )
-MAY_BE_NONE: Final = ("max_channels_per_host", "accept_filter", "send_buffer", "receive_buffer")
+MAY_BE_NONE: Final = (
+    *("max_channels_per_host", "accept_filter", "send_buffer", "receive_buffer"),
+    *("tls_server", "tls_client"),
+)
 
 
 def options_with(name: str, value: object) -> Options:
@@ -38,11 +41,14 @@ def test_every_option_has_a_default() -> None:
         max_hello_bytes=16 * kib,
         high_water=mib,
         max_queued_bytes=16 * mib,
-        max_total_queued_bytes=256 * mib,
+        max_total_queued_bytes=64 * mib,
         max_channels=10_000,
         max_channels_per_host=None,
         accept_filter=None,
         reuse_port=False,
+        tls_server=None,
+        tls_client=None,
+        in_clear=False,
         connect_timeout=10.0,
         hello_timeout=10.0,
         frame_timeout=60.0,
@@ -101,7 +107,7 @@ def test_what_is_out_of_range_says_which_option(name: str, value: float) -> None
 
 def test_no_option_is_without_these_tests() -> None:
     seen = {*AT_LEAST_ZERO, *AT_LEAST_ONE, *MAY_BE_NONE, "channel_share"}
-    seen |= {"initial_pool_msgs", "max_pool_msgs", "reuse_port"}
+    seen |= {"initial_pool_msgs", "max_pool_msgs", "reuse_port", "in_clear"}
     assert seen == {field.name for field in attrs.fields(Options)}
 
 
@@ -128,8 +134,8 @@ def test_links_are_told_their_settings_under_the_same_names() -> None:
 def test_a_filter_is_called_with_the_peer() -> None:
     options = Options(accept_filter=lambda peer: peer.host == "::1")
     assert options.accept_filter is not None
-    assert options.accept_filter(Peer("::1", 5))
-    assert not options.accept_filter(Peer("::2", 5))
+    assert options.accept_filter(PeerInfo("::1", 5))
+    assert not options.accept_filter(PeerInfo("::2", 5))
 
 
 def test_every_option_says_what_it_is() -> None:
@@ -137,3 +143,30 @@ def test_every_option_says_what_it_is() -> None:
     for field in attrs.fields(Options):
         documented = rf'\n    {field.name}: .+(\n    [ )].*)*\n    """[A-Z]'
         assert re.search(documented, source), field.name
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(Options)])
+@pytest.mark.parametrize("given", ["5", b"5", [5], object(), 2.5, True, 5])
+def test_what_is_of_another_type_is_refused_by_its_name(name: str, given: object) -> None:
+    match name:
+        case "accept_filter" | "tls_server" | "tls_client":
+            right: set[type] = set()
+        case "reuse_port" | "in_clear":
+            right = {bool}
+        case "channel_share":
+            right = {float, int}
+        case _ if "timeout" in name or name in {"keepalive", "keepalive_interval"}:
+            right = {float, int}
+        case _:
+            right = {int}
+    if type(given) in right:
+        if name == "channel_share":  # it is out of range, and that is another error
+            with pytest.raises(ValueError, match="channel_share"):
+                options_with(name, given)
+        else:
+            assert getattr(options_with(name, given), name) == given
+    else:
+        with pytest.raises(
+            TypeError, match=rf"^Options\.{name} takes .*, not {type(given).__name__}, "
+        ):
+            options_with(name, given)

@@ -30,3 +30,12 @@ def test_channels_are_closed_only_a_quarter_above_the_limit(total: int, excess: 
     queues = SendQueues(max_channel=10, max_total=100)
     queues.note(total)
     assert queues.excess == excess
+
+
+def test_what_is_on_its_way_back_costs_nobody_else_his_channel() -> None:
+    queues = SendQueues(max_channel=10, max_total=100)
+    queues.note(130)
+    queues.returning += 60
+    assert (queues.excess, queues.reached) == (0, "max_total_queued_bytes")
+    queues.note(60)
+    assert queues.excess == 30

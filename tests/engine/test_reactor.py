@@ -364,6 +364,34 @@ async def test_a_ring_behind_the_close_goes_nowhere(world: World) -> None:
             os.close(bell)
 
 
+async def test_who_parts_from_its_parent_has_a_poller_and_a_bell_of_its_own() -> None:
+    """As a forked child does, whose descriptors are copies; here the copies are the parent's."""
+    with ExitStack() as stack:
+        reactor = EpollReactor(lambda led: None)
+        stack.callback(reactor.close)
+        world = World(reactor, stack, [])
+        theirs, other = world.pair("theirs")
+        reactor.watch(theirs, read=True, write=True)
+        parents = os.dup(reactor.poller_fileno()), os.dup(reactor._bell[0])
+        number = reactor.poller_fileno()
+        try:
+            module._part_from_parent()
+            assert reactor.poller_fileno() == number
+            assert world.serve() == []
+            mine, _ = world.pair("mine")
+            reactor.watch(mine, read=True, write=True)
+            assert world.serve() == ["mine writes"]
+            reactor.ring()
+            assert world.serve() == ["mine writes"]  # the bell was answered
+            with pytest.raises(BlockingIOError):
+                os.eventfd_read(parents[1])
+            with select.epoll.fromfd(parents[0]) as poller:
+                assert [descriptor for descriptor, _ in poller.poll(0)] == [theirs.fileno()]
+        finally:
+            os.close(parents[1])
+            other.close()
+
+
 # ---------------------------------------------------------------------- the system
 
 

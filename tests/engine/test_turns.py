@@ -139,7 +139,7 @@ async def test_what_is_posted_in_one_turn_is_one_write_a_channel(
         ends = [await greet(client, server, address) for _ in range(3)]
         ends[0][0].post(OpCode.SIGNAL)  # the answer to what was received last goes at once
         await server.event()
-        client.chnls._group.poster.answer_expected = False
+        client.chnls._group.poster.answered = client.chnls._group.mailbox.taken
         monkeypatch.setattr(SocketLink, "send", counting)
         for number in range(20):
             for client_end, _ in ends:

@@ -48,6 +48,7 @@ from tests.support import (
     ServerAddress,
     client_address_of,
     server_address_of,
+    tls_options,
 )
 
 POOL: Final = 32
@@ -404,13 +405,13 @@ async def leave_group(world: World) -> None:
 
 
 async def leave_engine(world: World) -> None:
-    async with open_ampe(OPTIONS) as ampe, ampe.open_channel_group() as chnls:
+    async with open_ampe(tls_options(OPTIONS)) as ampe, ampe.open_channel_group() as chnls:
         await use(world.new_caller(ampe, chnls), world)
 
 
 async def leave_engine_alone(world: World) -> None:
     """What the engine closes itself: a listener, a connection, and one under way."""
-    async with open_ampe(OPTIONS) as ampe:
+    async with open_ampe(tls_options(OPTIONS)) as ampe:
         caller = world.new_caller(ampe, ampe.create())
         await caller.listen(world.address)
         await use(caller, world)
@@ -447,12 +448,15 @@ async def run_once(
     lazy = flow is backpressure
     pool = LAZY_POOL if lazy else POOL
     server_options = Options(initial_pool_msgs=pool, max_pool_msgs=pool if lazy else 2 * pool)
-    async with open_ampe(server_options) as server_ampe, trio.open_nursery() as nursery:
+    async with (
+        open_ampe(tls_options(server_options)) as server_ampe,
+        trio.open_nursery() as nursery,
+    ):
         app = App(server_ampe, server_ampe.create())
         listener = await app.listen(server_address_of(kind, directory))
         server = Server(app, lazy=lazy)
         nursery.start_soon(server.run)
-        async with open_ampe(OPTIONS) as ampe, ampe.open_channel_group() as chnls:
+        async with open_ampe(tls_options(OPTIONS)) as ampe, ampe.open_channel_group() as chnls:
             world = World(
                 ampe,
                 Caller(ampe, chnls),

@@ -71,7 +71,7 @@ async def test_who_waits_in_vain_is_told_once(address: ServerAddress, side: Side
             await pair.peer.send(numbered(8 + start // 4))
             assert await keeper.keep() == []
             assert await pair.app.event() == pool_empty(number)
-            assert await pair.app.chnls.wait_receive(10_000_000) is None
+            assert await pair.app.chnls.wait_receive(timeout_ns=10_000_000) is None
             keeper.put(4)
         assert await keeper.keep() == numbered_events(number, 8, 10)
         assert pair.app.ampe.statistics().pool_spells == 0

@@ -8,9 +8,10 @@ import trio.testing
 
 from pytofu import AmpeException, AmpeStatus, OpCode, Options, TCPServerAddress
 from pytofu.engine import channel_numbers
-from pytofu.links.base import Peer
+from pytofu.values.peer_info import PeerInfo
 from tests.support import (
     App,
+    Kind,
     ListenerEnd,
     RawPeer,
     ServerAddress,
@@ -23,6 +24,14 @@ from tests.support import (
 )
 
 ALLOCATION_FAILED = AmpeStatus.ALLOCATION_FAILED
+
+
+@pytest.fixture(params=["tcp", "uds", "mem"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each transport that has no handshake: over TLS who is refused is refused within it, or
+    behind it, which is tested with TLS."""
+    kind: Kind = request.param
+    return kind
 
 
 async def greeted(app: App, listener: ListenerEnd, message_id: int) -> tuple[RawPeer, int]:
@@ -90,9 +99,9 @@ async def test_channels_of_one_host() -> None:
 async def test_the_program_says_who_is_let_in(
     address: ServerAddress, answer: bool | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked: list[Peer] = []
+    asked: list[PeerInfo] = []
 
-    def accept_filter(peer: Peer) -> bool:
+    def accept_filter(peer: PeerInfo) -> bool:
         asked.append(peer)
         if answer is None:
             raise ValueError("not today")
@@ -188,7 +197,7 @@ async def test_no_number_is_left(address: ServerAddress, monkeypatch: pytest.Mon
 
 
 async def test_a_filter_that_closes_the_listener(address: ServerAddress) -> None:
-    def accept_filter(peer: Peer) -> bool:
+    def accept_filter(peer: PeerInfo) -> bool:
         app.post(OpCode.BYE_SIGNAL, listener.number, 9)
         return False
 

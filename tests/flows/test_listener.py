@@ -15,15 +15,16 @@ import trio
 
 from pytofu import (
     AmpeStatus,
-    MemoryClientAddress,
     MemoryServerAddress,
     OpCode,
     Options,
     TCPClientAddress,
     TCPServerAddress,
+    UDSClientAddress,
     UDSServerAddress,
     parse_address,
 )
+from tests.leaks import open_files
 from tests.support import (
     App,
     Event,
@@ -387,7 +388,7 @@ async def test_accepting_goes_on_when_there_are_files_again(
     async with open_app() as app:
         listener = await app.listen(socket_address)
         where = listener.client_address
-        assert not isinstance(where, MemoryClientAddress)
+        assert isinstance(where, TCPClientAddress | UDSClientAddress)
         tcp = isinstance(where, TCPClientAddress)
         sock = trio.socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
         with RawPeer(sock) as peer:
@@ -404,7 +405,7 @@ async def test_accepting_goes_on_when_there_are_files_again(
 def no_more_files() -> Iterator[None]:
     """This process can open no file, socket or anything while the block lasts."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    highest = max(open_files())
     with contextlib.ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))

@@ -20,7 +20,10 @@ from pytofu import (
     Message,
     OpCode,
     Options,
+    TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
 )
@@ -473,8 +476,14 @@ def unanswering(address: ServerAddress) -> Iterator[ClientAddress]:
         with full_name(address) as where:
             yield where
     else:
-        listener = FullListener(address)
-        yield listener.address
+        tls = isinstance(address, TLSServerAddress)
+        listener = FullListener(
+            TCPServerAddress(address.host, 0) if isinstance(address, TLSServerAddress) else address
+        )
+        where = listener.address
+        if tls and isinstance(where, TCPClientAddress):
+            where = TLSClientAddress(where.host, where.port)
+        yield where
         listener.close()
 
 

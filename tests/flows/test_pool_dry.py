@@ -6,10 +6,19 @@ import time
 from typing import Final
 
 import attrs
+import pytest
 import trio
 import trio.testing
 
-from pytofu import AllocationStrategy, AmpeStatus, Holder, Message, OpCode, Options
+from pytofu import (
+    AllocationStrategy,
+    AmpeStatus,
+    Holder,
+    Message,
+    OpCode,
+    Options,
+    TLSServerAddress,
+)
 from tests.flows.flood import Keeper, flood_of, numbered, numbered_events
 from tests.support import (
     HELLO_HEADERS,
@@ -128,6 +137,8 @@ async def flood(pair: RawPair, sent: list[int]) -> None:
 
 async def test_an_endless_flood(address: ServerAddress, side: Side) -> None:
     """Nobody reads: the peer is held back, memory stays, and the processor has nothing to do."""
+    if isinstance(address, TLSServerAddress):
+        pytest.skip("over TLS the raw peer cannot tell how much of what it gave up has gone out")
     async with open_raw_pair(side, address, options=SMALL_POOL) as pair:
         number = pair.end.number
         keeper = Keeper(pair.app)

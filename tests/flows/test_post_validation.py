@@ -1,6 +1,5 @@
 """What `post` refuses, in which order, and what it does to the message (PROTOCOL 3)."""
 
-import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -380,7 +379,7 @@ async def test_a_received_message_is_for_its_channel_whoever_has_the_number(
         first.post(OpCode.BYE_SIGNAL)
         await first.events_until_closed()
         await client_end.events_until_closed()
-        monkeypatch.setattr(random, "randint", lambda *_: first.number)
+        monkeypatch.setattr(channel_numbers._random, "randint", lambda *_: first.number)
         client_end, second = await connect_apps(client, listener)
         assert second.number == first.number
         message.opcode = OpCode.RESPONSE

@@ -44,6 +44,7 @@ from tests.support import (
     open_app,
     open_pair,
     open_raw_pair,
+    tls_options,
 )
 
 LOOPBACK: Final = TCPServerAddress("127.0.0.1", 0)
@@ -62,13 +63,13 @@ def scope(request: pytest.FixtureRequest) -> Scope:
 async def open_either(scope: Scope, options: Options | None = None) -> AsyncIterator[App]:
     """An application, of which the block's end leaves the group only, or the engine."""
     if scope == "group":
-        async with open_ampe(options) as ampe:
+        async with open_ampe(tls_options(options)) as ampe:
             async with ampe.open_channel_group() as chnls:
                 yield App(ampe, chnls)
             assert ampe.statistics().groups == ampe.statistics().channels == 0
             ampe.put(Holder(ampe.get()))  # the engine is as well as ever
     else:
-        async with open_ampe(options) as ampe:
+        async with open_ampe(tls_options(options)) as ampe:
             yield App(ampe, ampe.create())
         assert ampe.statistics().groups == ampe.statistics().channels == 0
 
@@ -286,7 +287,7 @@ async def test_destroying_an_empty_or_a_closed_group() -> None:
 
 async def test_groups_that_nobody_destroyed_close_with_the_engine(address: ServerAddress) -> None:
     async with open_app() as client:
-        async with open_ampe() as ampe:
+        async with open_ampe(tls_options()) as ampe:
             groups = [App(ampe, ampe.create()) for _ in range(3)]
             listener = await groups[0].listen(address)
             ends = [(await connect_apps(client, listener))[0] for _ in range(3)]
@@ -315,7 +316,7 @@ async def test_what_still_works_in_a_closed_group(address: ServerAddress) -> Non
         with pytest.raises(ShutdownException):
             chnls.update_receiver(holder)
         with pytest.raises(ShutdownException):
-            await chnls.wait_receive(0)
+            await chnls.wait_receive(timeout_ns=0)
         with pytest.raises(ShutdownException):
             chnls.receive_nowait()
         assert holder.value is not None
@@ -325,7 +326,7 @@ async def test_what_still_works_in_a_closed_group(address: ServerAddress) -> Non
 
 
 async def test_what_still_works_in_a_closed_engine() -> None:
-    async with open_ampe() as ampe:
+    async with open_ampe(tls_options()) as ampe:
         chnls = ampe.create()
         app = App(ampe, chnls)
         holder = app.message(OpCode.WELCOME_REQUEST, headers=address_headers(LOOPBACK))

@@ -69,7 +69,7 @@ async def test_the_hello_timeout_ends_with_the_hello(address: ServerAddress) -> 
             await peer.send(hello(5) + frame(OpCode.REQUEST, 6)[:3])
             event = await app.event()
             assert event == from_app(OpCode.HELLO_REQUEST, event.channel, 5, headers=HELLO_HEADERS)
-            assert await app.chnls.wait_receive(LONGER_NS) is None
+            assert await app.chnls.wait_receive(timeout_ns=LONGER_NS) is None
             await peer.send(frame(OpCode.REQUEST, 6)[3:])
             assert await app.event() == from_app(OpCode.REQUEST, event.channel, 6)
 
@@ -138,7 +138,7 @@ async def test_the_first_frame_of_a_server_that_stops_in_the_middle(
         with await RawPeer.connect(listener.client_address) as peer:
             await peer.send(hello(5)[:10])
             # The hello has hello_timeout, the default, which is longer.
-            assert await app.chnls.wait_receive(LONGER_NS) is None
+            assert await app.chnls.wait_receive(timeout_ns=LONGER_NS) is None
             await peer.send(hello(5)[10:])
             assert (await app.event()).opcode is OpCode.HELLO_REQUEST
 
@@ -149,7 +149,8 @@ async def test_an_answer_to_a_hello_begun_and_not_finished(address: ServerAddres
             end = app.connect(listener.client_address)
             with await listener.accept() as peer:
                 await peer.receive_frame()
-                assert await app.chnls.wait_receive(LONGER_NS) is None  # silence is no offence
+                # Silence is no offence.
+                assert await app.chnls.wait_receive(timeout_ns=LONGER_NS) is None
                 await peer.send(frame(OpCode.HELLO_RESPONSE, 5)[:10])
                 assert await end.events_until_closed() == [end.closed(AmpeStatus.RECV_FAILED)]
 
@@ -177,7 +178,7 @@ async def test_a_silent_peer_may_be_silent(address: ServerAddress, side: Side) -
         close_timeout=SHORT,
     )
     async with open_raw_pair(side, address, options=options) as pair:
-        assert await pair.app.chnls.wait_receive(LONGER_NS) is None
+        assert await pair.app.chnls.wait_receive(timeout_ns=LONGER_NS) is None
         await pair.peer.send(frame(OpCode.REQUEST, 9))
         assert await pair.app.event() == from_app(OpCode.REQUEST, pair.end.number, 9)
 
@@ -187,7 +188,7 @@ async def test_a_peer_that_does_not_read_is_waited_for(address: ServerAddress, s
     options = Options(hello_timeout=SHORT, frame_timeout=SHORT, close_timeout=SHORT)
     async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
         clogged = await clog(pair)
-        assert await pair.app.chnls.wait_receive(LONGER_NS) is None
+        assert await pair.app.chnls.wait_receive(timeout_ns=LONGER_NS) is None
         stream = clogged.stream()
         assert await pair.peer.receive_bytes(len(stream)) == stream
         assert await pair.app.rest() == []
@@ -241,11 +242,11 @@ async def test_a_bye_request_that_nobody_answers_in_time(
 async def test_the_time_for_the_answer_to_a_bye_runs_from_when_the_peer_has_it(
     address: ServerAddress, side: Side
 ) -> None:
-    options = Options(bye_timeout=4 * SHORT)
+    options = Options(bye_timeout=10 * SHORT)
     async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
         clogged = await clog(pair)
         pair.end.post(OpCode.BYE_REQUEST, 8)
-        assert await pair.app.chnls.wait_receive(2 * LONGER_NS) is None
+        assert await pair.app.chnls.wait_receive(timeout_ns=4 * LONGER_NS) is None
         await pair.peer.receive_bytes(len(clogged.stream()))
         assert (await pair.peer.receive_frame()).opcode is OpCode.BYE_REQUEST
         await pair.peer.send(frame(OpCode.BYE_RESPONSE, 8))

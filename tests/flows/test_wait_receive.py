@@ -18,10 +18,10 @@ def update(app: App, message_id: int) -> None:
 async def test_none_when_time_is_up() -> None:
     async with open_app() as app:
         started = time.monotonic()
-        assert await app.chnls.wait_receive(20_000_000) is None
+        assert await app.chnls.wait_receive(timeout_ns=20_000_000) is None
         assert 0.015 < time.monotonic() - started < 1
         update(app, 5)
-        message = await app.chnls.wait_receive(20_000_000)
+        message = await app.chnls.wait_receive(timeout_ns=20_000_000)
         assert message is not None
         assert message.message_id == 5
 
@@ -29,12 +29,12 @@ async def test_none_when_time_is_up() -> None:
 @pytest.mark.parametrize("timeout_ns", [0, -1])
 async def test_zero_and_less_polls(timeout_ns: int) -> None:
     async with open_app() as app:
-        assert await app.chnls.wait_receive(timeout_ns) is None
+        assert await app.chnls.wait_receive(timeout_ns=timeout_ns) is None
         update(app, 5)
-        message = await app.chnls.wait_receive(timeout_ns)
+        message = await app.chnls.wait_receive(timeout_ns=timeout_ns)
         assert message is not None
         assert message.message_id == 5
-        assert await app.chnls.wait_receive(timeout_ns) is None
+        assert await app.chnls.wait_receive(timeout_ns=timeout_ns) is None
 
 
 async def test_receive_nowait() -> None:
@@ -53,7 +53,7 @@ async def test_what_arrives_while_waiting_is_received() -> None:
     async with open_app() as app, trio.open_nursery() as nursery:
 
         async def wait(timeout_ns: int | None) -> None:
-            message = await app.chnls.wait_receive(timeout_ns)
+            message = await app.chnls.wait_receive(timeout_ns=timeout_ns)
             assert message is not None
             assert message.message_id == 5
 
@@ -161,7 +161,7 @@ async def test_a_closed_group_gives_shutdown(timeout_ns: int | None) -> None:
     async with open_app() as app:
         await app.ampe.destroy(app.chnls)
         with pytest.raises(ShutdownException):
-            await app.chnls.wait_receive(timeout_ns)
+            await app.chnls.wait_receive(timeout_ns=timeout_ns)
         with pytest.raises(ShutdownException):
             app.chnls.receive_nowait()
 
@@ -172,7 +172,7 @@ async def test_closing_the_group_wakes_everybody_that_waits(timeout_ns: int | No
 
         async def receive() -> None:
             with pytest.raises(ShutdownException):
-                await app.chnls.wait_receive(timeout_ns)
+                await app.chnls.wait_receive(timeout_ns=timeout_ns)
 
         for _ in range(3):
             nursery.start_soon(receive)

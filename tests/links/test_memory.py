@@ -12,10 +12,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pytofu.links import memory
-from pytofu.links.base import PEER_CLOSED, Link, LinkError, Listening, Peer, Wait
+from pytofu.links.base import PEER_CLOSED, Link, LinkError, Listening, Wait
 from pytofu.links.by_scheme import begin_connect, begin_listen, connect
 from pytofu.links.memory import CAPACITY, MemoryLink
 from pytofu.values.address import MemoryClientAddress, MemoryServerAddress
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 from tests.links.ends import (
     Kind,
@@ -92,7 +93,7 @@ def test_closing_again_does_not_take_the_name_from_its_next_owner() -> None:
 
 
 def test_both_sides_are_in_this_process(pair: Pair) -> None:
-    assert [link.peer() for link in pair] == [Peer(pid=os.getpid())] * 2
+    assert [link.peer() for link in pair] == [PeerInfo(pid=os.getpid(), scheme="mem")] * 2
     assert [link.fileno() for link in pair] == [-1, -1]
 
 

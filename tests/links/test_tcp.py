@@ -12,11 +12,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from pytofu.links import tcp
-from pytofu.links.base import Link, LinkError, Peer, Wait
+from pytofu.links.base import Link, LinkError, Wait
 from pytofu.links.by_scheme import begin_connect, begin_listen, connect, listen
 from pytofu.links.settings import TCPSettings
 from pytofu.links.tcp import TCPLink, TCPListening
 from pytofu.values.address import TCPClientAddress, TCPServerAddress
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 from tests.links.ends import (
     LOCALHOST,
@@ -97,11 +98,11 @@ def test_each_side_knows_the_other(host: str) -> None:
         connected(client_of(listener.address)) as client,
         accepted(listener) as server,
     ):
-        assert client.peer() == Peer(host, port_of(listener))
+        assert client.peer() == PeerInfo(host, port_of(listener), scheme="tcp")
         assert server.peer().host == host
         assert server.peer().port not in (0, port_of(listener))
         server.close(reset=True)
-        assert server.peer() == Peer()
+        assert server.peer() == PeerInfo(scheme="tcp")
 
 
 # ---------------------------------------------------------------------- connecting
@@ -281,7 +282,7 @@ def test_the_same_port_at_two_addresses_is_not_oneself() -> None:
         sock.bind(("127.0.0.2", port_of(listener)))
         sock.setblocking(False)
         link = TCPLink(sock, ("127.0.0.1", port_of(listener)))
-        assert opened(link).peer() == Peer("127.0.0.1", port_of(listener))
+        assert opened(link).peer() == PeerInfo("127.0.0.1", port_of(listener), scheme="tcp")
         accept(listener).close(reset=True)
 
 
@@ -298,12 +299,12 @@ def test_the_zone_of_a_link_local_address_is_kept() -> None:
         accepted(listener) as server,
     ):
         assert listener.address == TCPServerAddress(host, port_of(listener))
-        assert client.peer() == Peer(host, port_of(listener))
+        assert client.peer() == PeerInfo(host, port_of(listener), scheme="tcp")
         assert server.peer().host == host
         ip, _, zone = host.partition("%")
         number = f"{ip}%{socket.if_nametoindex(zone)}"
         with connected(TCPClientAddress(number, port_of(listener))) as second:
-            assert second.peer() == Peer(host, port_of(listener))
+            assert second.peer() == PeerInfo(host, port_of(listener), scheme="tcp")
             accept(listener).close(reset=True)
 
 

@@ -12,10 +12,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pytofu.links import uds
-from pytofu.links.base import Link, LinkError, Peer
+from pytofu.links.base import Link, LinkError
 from pytofu.links.by_scheme import begin_connect, begin_listen, connect
 from pytofu.links.settings import TCPSettings
 from pytofu.values.address import UDSClientAddress, UDSServerAddress
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 from tests.links.ends import (
     accept,
@@ -206,11 +207,11 @@ def test_each_side_knows_the_process_and_the_user_of_the_other(path: str) -> Non
         connected(UDSClientAddress(path)) as client,
         accepted(listener) as server,
     ):
-        us = Peer(pid=os.getpid(), uid=os.getuid(), gid=os.getgid())
+        us = PeerInfo(pid=os.getpid(), uid=os.getuid(), gid=os.getgid(), scheme="uds")
         assert client.peer() == server.peer() == us
         client.close(reset=True)
         assert server.peer() == us
-        assert client.peer() == Peer()
+        assert client.peer() == PeerInfo(scheme="uds")
 
 
 def test_where_the_system_does_not_say_nobody_is_known(
@@ -218,7 +219,7 @@ def test_where_the_system_does_not_say_nobody_is_known(
 ) -> None:
     monkeypatch.setattr(uds, "_PEER_CREDENTIALS", None)
     with listening(UDSServerAddress(path)) as listener, connected(UDSClientAddress(path)) as link:
-        assert link.peer() == Peer()
+        assert link.peer() == PeerInfo(scheme="uds")
         accept(listener).close(reset=True)
 
 

@@ -169,7 +169,7 @@ class TestLaws:
     "function", [try_result, lambda r: catch_or(r, 1), lambda r: catch_with(r, Err)]
 )
 def test_what_is_no_result_is_a_bug_not_a_value(function: Callable[[Any], object]) -> None:
-    with pytest.raises(AssertionError, match="unreachable"):
+    with pytest.raises(TypeError, match="takes a Result, Ok or Err, not NoneType, None"):
         function(None)
 
 

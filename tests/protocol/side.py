@@ -132,7 +132,7 @@ class Play:
             check(conversation.ending is ending, "its ending changes")
             check(conversation.state is State.CLOSED, "it is not over")
         check(conversation.deadline() == math.inf, "its time runs on")
-        unanswered = ending is ENDINGS[Cause.HELLO_UNANSWERED]
+        unanswered = ending.unanswered
         back = [*self.first_back, *(me.kept if unanswered else ()), *me.queued]
         if ending.answers_hello:
             back[0] = OpCode.HELLO_RESPONSE

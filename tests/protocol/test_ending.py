@@ -17,6 +17,7 @@ DENIED                | INVALID_CHANNEL_NUMBER reset CHANNEL_CLOSED       -
 AGREED                | SUCCESS                close CHANNEL_CLOSED       -
 PEER_LEFT             | PEER_DISCONNECTED      close CHANNEL_CLOSED       -
 HELLO_LATE            | NOT_ALLOWED            reset CHANNEL_CLOSED       hello_timeout
+NOT_WANTED            | NOT_ALLOWED            reset CHANNEL_CLOSED       accept_filter
 HELLO_TOO_LARGE       | NOT_ALLOWED            reset CHANNEL_CLOSED       max_hello_bytes
 HELLO_UNANSWERED      | CONNECT_FAILED         reset CONNECT_FAILED       hello_timeout
 NOT_CONNECTED_IN_TIME | CONNECT_FAILED         reset CONNECT_FAILED       connect_timeout
@@ -41,6 +42,7 @@ def _expected() -> dict[Cause, Ending]:
             unsent=AmpeStatus[unsent],
             by_limit=bool(limit),
             detail=limit,
+            unanswered=name == "HELLO_UNANSWERED",
         )
     return endings
 
@@ -65,7 +67,10 @@ def test_a_limit_is_named_as_its_option(option: str) -> None:
 def test_what_the_error_alone_decides(error: AmpeError) -> None:
     status = error.to_status()
     assert violated(error) == Ending(status, reset=True, unsent=AmpeStatus.CHANNEL_CLOSED)
-    assert broken(error, "why") == Ending(status, reset=True, unsent=status, detail="why")
+    unanswered = error is AmpeError.CONNECT_FAILED
+    assert broken(error, "why") == Ending(
+        status, reset=True, unsent=status, detail="why", unanswered=unanswered
+    )
     for answers_hello in (True, False):
         ending = not_connected(error, "why", answers_hello=answers_hello)
         assert ending == Ending(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytofu.patterns.result import OK
 from pytofu.protocol.framing import BLOCK_LEN, BURST, LONG_BURST, FrameReader, FrameWriter
 from pytofu.protocol.lifecycle import Rule
-from pytofu.values.header import BinaryHeader, OpCode, OriginFlag, ProtoFields
+from pytofu.values.header import OPCODE_BITS, BinaryHeader, OpCode, OriginFlag, ProtoFields
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeStatus
 from tests.protocol.reference import Seen, without_local_lines
@@ -401,3 +401,48 @@ class TestFrameWriter:
         writer = FrameWriter()
         writer.push(message)
         assert bytes(writer.block())[2:4] == b"\0\0"
+
+
+class TestOrdinaryMessages:
+    @given(
+        st.builds(
+            BinaryHeader,
+            st.sampled_from([0, 1, 4711]),
+            st.integers(0, 255),
+            st.integers(0, 255),
+            st.sampled_from([-1, 0, 1, 7, 2**64 - 1, 2**64]),
+        ),
+        st.sampled_from([b"", b"a: b\r\n"]),
+        st.sampled_from([b"", b"x", PATTERN[:LARGEST], bytes(LARGEST + 1)]),
+        st.booleans(),
+    )
+    @properties
+    def test_one_pass_does_what_both_do_or_nothing(
+        self, header: BinaryHeader, text: bytes, body: bytes, edited: bool
+    ) -> None:
+        message = Message(header, text, body)
+        if edited:
+            assert message.body is not None  # no plain bytes any more
+        before, twin = header.copy(), message.clone()
+        writer, reference = FrameWriter(), FrameWriter()
+        burst = writer.push_ordinary(message)
+        in_order = twin.check_and_prepare() is OK
+        if burst is None:
+            assert message.header == before
+            assert not writer.size
+            special = before.proto_byte & OPCODE_BITS > OpCode.SIGNAL
+            assert text or edited or before.message_id <= 0 or special or not in_order
+        else:
+            assert in_order
+            assert burst is reference.push(twin)
+            assert message.header == twin.header
+            assert (writer.size, writer.held) == (reference.size, reference.held)
+            assert bytes(writer.block()) == bytes(reference.block())
+
+    def test_bursts_are_the_same(self) -> None:
+        writer, reference = FrameWriter(), FrameWriter()
+        for number in range(1, 2 * LONG_BURST):
+            for body in (b"", PATTERN[: 400 * (number % 3)]):
+                one, other = (message_of(OpCode.SIGNAL, number, body=body) for _ in range(2))
+                assert writer.push_ordinary(one) is reference.push(other)
+        assert drain(writer, itertools.repeat(777)) == drain(reference, itertools.repeat(777))

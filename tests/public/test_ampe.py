@@ -608,7 +608,7 @@ async def test_what_still_works_after_shutdown(how: str, address: ServerAddress)
             chnls.update_receiver(Holder())
         for timeout_ns in (None, 0, 10**9):
             with trio.fail_after(PATIENCE), pytest.raises(ShutdownException):
-                await chnls.wait_receive(timeout_ns)
+                await chnls.wait_receive(timeout_ns=timeout_ns)
         with pytest.raises(ShutdownException):
             async with ampe.open_channel_group():
                 pass

@@ -345,10 +345,10 @@ async def test_time_outs(autojump_clock: trio.testing.MockClock) -> None:
     async with open_app() as app:
         for timeout_ns, seconds in ((0, 0.0), (1_500_000_000, 1.5), (10**12, 1000.0)):
             start = trio.current_time()
-            assert await app.chnls.wait_receive(timeout_ns) is None
+            assert await app.chnls.wait_receive(timeout_ns=timeout_ns) is None
             assert trio.current_time() - start == pytest.approx(seconds)
         with trio.move_on_after(10**6) as scope:
-            await app.chnls.wait_receive(None)
+            await app.chnls.wait_receive(timeout_ns=None)
         assert scope.cancelled_caught
 
 
@@ -356,7 +356,7 @@ async def test_time_outs(autojump_clock: trio.testing.MockClock) -> None:
 async def test_what_is_there_is_received_whatever_the_timeout(timeout_ns: int | None) -> None:
     async with open_app() as app:
         app.chnls.update_receiver(Holder())
-        message = await app.chnls.wait_receive(timeout_ns)
+        message = await app.chnls.wait_receive(timeout_ns=timeout_ns)
         assert message is not None
         assert message.status is AmpeStatus.RECEIVER_UPDATE
         app.ampe.put(Holder(message))
@@ -384,7 +384,8 @@ async def test_others_may_receive_in_the_turn_that_they_are_given() -> None:
         thief = Thief(app)
         trio.lowlevel.add_instrument(thief)
         try:
-            assert await app.chnls.wait_receive(0) is None  # the 64th gives others a turn
+            # The 64th gives others a turn.
+            assert await app.chnls.wait_receive(timeout_ns=0) is None
         finally:
             trio.lowlevel.remove_instrument(thief)
         (message,) = thief.stolen
@@ -404,7 +405,7 @@ async def test_receiving_is_always_a_point_of_cancellation_and_loses_nothing() -
             app.ampe.put(Holder(await app.chnls.wait_receive()))
         with trio.CancelScope() as scope:
             scope.cancel()
-            await app.chnls.wait_receive(0)
+            await app.chnls.wait_receive(timeout_ns=0)
         assert scope.cancelled_caught
 
 
@@ -424,7 +425,7 @@ async def test_receiving_nothing_is_a_checkpoint() -> None:
     async with open_app() as app:
         for timeout_ns in (0, 1):
             with assert_checkpoints():
-                assert await app.chnls.wait_receive(timeout_ns) is None
+                assert await app.chnls.wait_receive(timeout_ns=timeout_ns) is None
 
 
 async def test_a_receiver_that_is_cancelled_while_it_waits_loses_nothing() -> None:
@@ -452,7 +453,7 @@ async def test_everybody_who_waits_hears_of_the_shutdown() -> None:
 
         async def receive(timeout_ns: int | None) -> None:
             with pytest.raises(ShutdownException):
-                await chnls.wait_receive(timeout_ns)
+                await chnls.wait_receive(timeout_ns=timeout_ns)
             heard.append(timeout_ns)
 
         for timeout_ns in (None, None, 10**12):
@@ -484,7 +485,7 @@ async def test_receive_nowait_in_the_moment_in_which_another_receiver_is_woken()
         received: list[Message | None] = []
 
         async def receive() -> None:
-            received.append(await app.chnls.wait_receive(10**8))
+            received.append(await app.chnls.wait_receive(timeout_ns=10**8))
 
         nursery.start_soon(receive)
         await wait_all_tasks_blocked()

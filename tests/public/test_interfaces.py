@@ -32,7 +32,7 @@ class Loopback:
         self.posted.append(message)
         return message.header
 
-    async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
+    async def wait_receive(self, *, timeout_ns: int | None = None) -> Message | None:
         await trio.lowlevel.checkpoint()
         return self.posted.pop(0) if self.posted else None
 

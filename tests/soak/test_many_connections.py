@@ -52,11 +52,12 @@ class Connections:
         self._servers: set[int] = set()
 
     async def run(self, until: int) -> None:
-        """Go on until so many have closed; others are under way then."""
+        """Go on until so many have closed, and then until all that were begun have."""
         while self.closed < until:
             while len(self._clients) < AT_ONCE:
                 self._start()
             self._handle(await self.app.event())
+        await self._finish()
 
     def _start(self) -> None:
         kind, polite = self._started & 1, bool(self._started & 2)
@@ -97,8 +98,8 @@ class Connections:
     def _answer(self, event: Event) -> None:
         self.app.post(event.opcode.echo().unwrap(), event.channel, event.message_id)
 
-    async def finish(self) -> None:
-        """See all of them close."""
+    async def _finish(self) -> None:
+        # A channel under way has some forty blocks, and how many are differs by a dozen or two.
         while self._clients or self._servers:
             self._handle(await self.app.event())
 
@@ -114,7 +115,6 @@ async def connect_and_close(total: int, directory: Path) -> list[Mark]:
         for tenth in range(1, 11):
             await connections.run(total * tenth // 10)
             marks.append(mark(connections.closed))
-        await connections.finish()
         statistics = ampe.statistics()
         assert (statistics.channels, statistics.pool_free) == (len(listeners), pool)
     return marks
@@ -123,14 +123,7 @@ async def connect_and_close(total: int, directory: Path) -> list[Mark]:
 @pytest.mark.parametrize(
     "total",
     [
-        pytest.param(
-            3_000,
-            marks=[
-                pytest.mark.timeout(60),
-                # A known defect, not understood yet: some 0.3 blocks a connection remain.
-                pytest.mark.xfail(reason="some blocks of memory remain", strict=False),
-            ],
-        ),
+        pytest.param(3_000, marks=pytest.mark.timeout(60)),
         pytest.param(200_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
     ],
 )

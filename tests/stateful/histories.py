@@ -40,9 +40,16 @@ from pytofu import (
     parse_address,
 )
 from tests.leaks import live_tasks
-from tests.support import PATIENCE, ClientAddress, Kind, client_address_of, server_address_of
+from tests.support import (
+    PATIENCE,
+    ClientAddress,
+    Kind,
+    client_address_of,
+    server_address_of,
+    tls_options,
+)
 
-KINDS: Final[tuple[Kind, ...]] = ("tcp", "uds", "mem")
+KINDS: Final[tuple[Kind, ...]] = ("tcp", "tls", "uds", "mem")
 SIZES: Final = (0, 100, 60_000)
 ROOMY: Final = 100_000
 """A pool that no history can empty."""
@@ -701,8 +708,8 @@ async def live(history: History, directory: Path) -> None:
     world: World | None = None
     with suppress(HistoryFailed):
         async with (
-            open_ampe(options[0]) as first,
-            open_ampe(options[1]) as second,
+            open_ampe(tls_options(options[0])) as first,
+            open_ampe(tls_options(options[1])) as second,
             trio.open_nursery() as nursery,
         ):
             world = World((first, second), nursery, directory)

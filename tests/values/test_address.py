@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
 import pytest
 from hypothesis import example, given
@@ -11,6 +11,8 @@ from pytofu.values.address import (
     MemoryServerAddress,
     TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
     WrongAddress,
@@ -63,6 +65,8 @@ class TestDefaults:
             match address:
                 case TCPClientAddress(host, port) | TCPServerAddress(host, port):
                     return f"tcp {host} {port}"
+                case TLSClientAddress(host, port) | TLSServerAddress(host, port):
+                    return f"tls {host} {port}"
                 case UDSClientAddress(path) | UDSServerAddress(path):
                     return f"uds {path}"
                 case MemoryClientAddress(name) | MemoryServerAddress(name):
@@ -73,6 +77,7 @@ class TestDefaults:
                     assert_never(address)
 
         assert kind(TCPServerAddress("h", 1)) == "tcp h 1"
+        assert kind(TLSServerAddress("h", 1)) == "tls h 1"
         assert kind(UDSClientAddress("/p")) == "uds /p"
         assert kind(MemoryServerAddress("n")) == "mem n"
         assert kind(WrongAddress("because")) == "because"
@@ -302,3 +307,66 @@ def test_what_can_be_formatted_reads_back_the_same(address: Address) -> None:
 def test_any_bytes_at_all_are_some_address(raw: bytes) -> None:
     address = parse_address(Message(text_headers=raw))
     assert isinstance(address, Address.__value__)
+
+
+# ---------------------------------------------------------------------- what is written elsewhere
+
+
+FORMS: Final = "neither tcp|HOST|PORT nor uds|PATH nor tls|HOST|PORT nor mem|NAME: "
+
+
+@pytest.mark.parametrize("header", ["~connect_to", "~listen_on"])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("tcp|h|+80", "not a port: '+80', which is digits for 0 to 65535"),
+        ("TCP|h|80", f"{FORMS}'TCP|h|80'; the scheme is written tcp"),
+        ("Tls|h|80", f"{FORMS}'Tls|h|80'; the scheme is written tls"),
+        ("ftp|h|80", f"{FORMS}'ftp|h|80'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_right(header: str, value: str, reason: str) -> None:
+    message = Message()
+    message.text_headers.append(header, value)
+    address = parse_address(message)
+    assert isinstance(address, WrongAddress)
+    assert address.reason == reason
+
+
+class TestTLS:
+    @pytest.mark.parametrize(
+        "address",
+        [
+            TLSClientAddress("example.org", 5),
+            TLSClientAddress("127.0.0.1", 5, "example.org"),
+            TLSServerAddress("::1", 0),
+        ],
+    )
+    def test_what_is_written_is_read(self, address: TLSClientAddress | TLSServerAddress) -> None:
+        message = Message()
+        address.format(message)
+        assert parse_address(message) == address
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("~connect_to", "tls|h|1|"),
+            ("~connect_to", "tls|h|1|a b"),
+            ("~connect_to", "tls|h|99999"),
+            ("~connect_to", "tls|h|1|n|n"),
+            ("~connect_to", "tcp|h|1|n"),
+            ("~listen_on", "tls|h|1|n"),
+        ],
+    )
+    def test_what_is_wrong(self, name: str, value: str) -> None:
+        message = Message()
+        message.text_headers.append(name, value)
+        assert isinstance(parse_address(message), WrongAddress)
+
+    @pytest.mark.parametrize(
+        "address",
+        [TLSClientAddress("", 5), TLSClientAddress("h", 5, "a b"), TLSServerAddress("h", 70000)],
+    )
+    def test_what_cannot_be_written(self, address: TLSClientAddress | TLSServerAddress) -> None:
+        with pytest.raises(WrongAddressException):
+            address.format(Message())

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from pytofu import (
     TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
     WrongAddress,
@@ -121,3 +123,11 @@ def test_an_address_is_written_as_it_is_read(text: str) -> None:
 
 def test_no_address_is_written_as_a_question_mark() -> None:
     assert address_text(WrongAddress("whatever")) == "?"
+
+
+@pytest.mark.parametrize("text", ["tls://example.org:5", "tls://[::1]:5"])
+def test_tls(text: str) -> None:
+    client, server = client_address(text), server_address(text)
+    assert isinstance(client, TLSClientAddress)
+    assert isinstance(server, TLSServerAddress)
+    assert address_text(client) == address_text(server) == text

@@ -7,7 +7,19 @@ from typing import Final, cast
 import click
 
 from pytofu import AmpeException
-from pytofu.cli import bench, decode, echo, ping, put, send, serve_files, streams
+from pytofu.cli import (
+    bench,
+    call,
+    decode,
+    echo,
+    listen,
+    ping,
+    put,
+    send,
+    serve_files,
+    streams,
+    subscribe,
+)
 from pytofu.cli.output import harmless
 from pytofu.cli.running import CommandError, InterruptedBySignalError, reason_of
 
@@ -26,7 +38,12 @@ def group() -> None:
     """Messages between processes, over TCP and Unix sockets."""
 
 
-for _module in (echo, ping, send, put, serve_files, decode, bench):
+for _module in (
+    *(echo, ping, send),
+    *(call, listen, subscribe),
+    *(put, serve_files),
+    *(decode, bench),
+):
     group.add_command(_module.command)
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from pytofu import Holder, OpCode, borrowed_message
 from pytofu.cli.conversation import Conversation, dial
+from pytofu.cli.endpoints import Target
 from pytofu.cli.options import Seconds, example, json_option
 from pytofu.cli.output import Output, duration_text, size_text
 from pytofu.cli.running import CommandError, unless_interrupted
@@ -177,7 +178,10 @@ async def bench(loads: Iterable[Load], seconds: float, output: Output) -> None:
                 ("TCP", "tcp://127.0.0.1:0"),
                 ("UDS", f"uds://{folder}/echo"),
             ):
-                async with echo_process(address) as where, dial(client_address(where)) as server:
+                async with (
+                    echo_process(address) as where,
+                    dial(Target(client_address(where))) as server,
+                ):
                     for load in loads:
                         now = Text(f"{transport}, {size_text(load.size)}, {load.outstanding} ...")
                         figures = await measure(server, transport, load, seconds)

@@ -20,13 +20,11 @@ from pytofu import (
     borrowed_message,
     open_ampe,
 )
+from pytofu.cli.endpoints import Target
 from pytofu.cli.running import CommandError, in_words
-from pytofu.values.address_text import ClientAddress, address_text
 
 _HELLO_TIMEOUT: Final = 15.0  # seconds; connecting alone may take ten
 _BYE_TIMEOUT: Final = 2.0
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 1.0
 
 
 class ConversationEndedError(CommandError):
@@ -66,12 +64,12 @@ class Received:
 class Conversation:
     """A channel to a server; `dial` makes them."""
 
-    def __init__(self, ampe: Ampe, chnls: ChannelGroup, address: ClientAddress) -> None:
+    def __init__(self, ampe: Ampe, chnls: ChannelGroup, target: Target) -> None:
         self.ampe = ampe
         self.chnls = chnls
-        self.where: str = address_text(address)
+        self.where: str = target.where
         with borrowed_message(ampe) as holder:
-            address.format(holder.value)
+            target.address.format(holder.value)
             header = chnls.post(holder)
         self.channel_number: int = header.channel_number
         self._hello_id = header.message_id
@@ -182,37 +180,28 @@ class Conversation:
 
 
 @asynccontextmanager
-async def dial(address: ClientAddress, wait: float = 0.0) -> AsyncGenerator[Conversation]:
+async def dial(target: Target) -> AsyncGenerator[Conversation]:
     """A conversation for the length of an `async with` block: hello before it, bye after it.
 
-    Raises `CommandError` when there is nobody to talk to, and nobody came within `wait` seconds.
+    Raises `CommandError` when there is nobody to talk to, and nobody came in time.
     A block that fails or is cancelled ends with a reset, not with a bye.
     """
     async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
-        conversation = await _reach(ampe, chnls, address, wait)
+        conversation = await _reach(ampe, chnls, target)
         yield conversation
         await conversation.bye()
 
 
-async def _reach(
-    ampe: Ampe, chnls: ChannelGroup, address: ClientAddress, wait: float
-) -> Conversation:
-    """Try to connect, again and again while there is time.
+async def _reach(ampe: Ampe, chnls: ChannelGroup, target: Target) -> Conversation:
+    """Connect and exchange hellos.
 
     What a server that is just starting may look like: nothing there, a connection that is closed
     at once (by what stands before it), one that is accepted and answered much later.
     """
-    deadline = trio.current_time() + wait
-    pause = _FIRST_PAUSE
-    while True:
-        conversation = Conversation(ampe, chnls, address)
-        try:
-            await conversation.hello(max(_HELLO_TIMEOUT, deadline - trio.current_time()))
-        except (NotReachedError, ConversationEndedError):
-            left = deadline - trio.current_time()
-            if left <= 0:
-                raise
-            await trio.sleep(min(pause, left))
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        else:
-            return conversation
+
+    async def attempt(left: float) -> Conversation:
+        conversation = Conversation(ampe, chnls, target)
+        await conversation.hello(max(_HELLO_TIMEOUT, left))
+        return conversation
+
+    return await target.insist(attempt, NotReachedError, ConversationEndedError)

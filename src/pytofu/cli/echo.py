@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytofu import AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe, parse_address
-from pytofu.cli.addresses import to_server_addresses
+from pytofu.cli.endpoints import listening
 from pytofu.cli.options import example, json_option
 from pytofu.cli.output import Output, duration_text, harmless, number_of, size_text
 from pytofu.cli.running import in_words, until_interrupted
@@ -174,9 +174,7 @@ async def echo(
 @click.command(
     "echo", epilog=example("pytofu echo tcp://127.0.0.1:7099 uds:///run/user/1000/echo.sock")
 )
-@click.argument(
-    "addresses", metavar="ADDRESS...", nargs=-1, required=True, callback=to_server_addresses
-)
+@listening
 @json_option
 def command(addresses: Sequence[ServerAddress], as_json: bool) -> None:
     """Send every message back, until Ctrl-C.

@@ -27,17 +27,6 @@ def json_option[F: Callable[..., object]](command: F) -> F:
     )
 
 
-def wait_option[F: Callable[..., object]](command: F) -> F:
-    """The option --wait, of every command that connects."""
-    return click.option(
-        "--wait",
-        type=Seconds(0, 86400),
-        metavar="SECONDS",
-        default=0.0,
-        help="How long to try again while the server is not up yet.",
-    )(command)
-
-
 def example(text: str) -> str:
     """Lines for the end of --help, kept as they are."""
     lines = "\n".join(f"  {line}" for line in text.splitlines())

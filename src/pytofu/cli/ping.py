@@ -7,13 +7,12 @@ import click
 import trio
 
 from pytofu import OpCode
-from pytofu.cli.addresses import to_client_address
 from pytofu.cli.conversation import Conversation, ConversationEndedError, dial
-from pytofu.cli.options import Seconds, example, json_option, wait_option
+from pytofu.cli.endpoints import Target, connecting
+from pytofu.cli.options import Seconds, example, json_option
 from pytofu.cli.output import Output, duration_text, size_text
 from pytofu.cli.running import CommandError, until_interrupted
 from pytofu.cli.timing import RoundTrips
-from pytofu.values.address_text import ClientAddress
 from pytofu.values.header import MAX_PART_LEN
 
 
@@ -26,7 +25,6 @@ class Settings:
     size: int = 56
     timeout: float = 2.0
     flood: bool = False
-    wait: float = 0.0
 
 
 class Ping:
@@ -125,12 +123,12 @@ class Ping:
         return f"{self._lost:,} of {sent:,} requests were not answered" if self._lost else None
 
 
-async def ping(address: ClientAddress, settings: Settings, output: Output) -> None:
+async def ping(target: Target, settings: Settings, output: Output) -> None:
     """Ping until there were enough, or until Ctrl-C, and print a summary either way.
 
     Raises `CommandError` when there is no connection, or no answer to one of the requests.
     """
-    async with dial(address, settings.wait) as conversation:
+    async with dial(target) as conversation:
         task = Ping(conversation, settings, output)
         failure: str | None = None
         async with until_interrupted(), trio.open_nursery() as nursery:
@@ -147,7 +145,7 @@ async def ping(address: ClientAddress, settings: Settings, output: Output) -> No
 
 
 @click.command("ping", epilog=example("pytofu ping tcp://127.0.0.1:7099 --count 5 --size 1000"))
-@click.argument("address", callback=to_client_address)
+@connecting
 @click.option(
     "-c",
     "--count",
@@ -185,16 +183,14 @@ async def ping(address: ClientAddress, settings: Settings, output: Output) -> No
 @click.option(
     "-f", "--flood", is_flag=True, help="Send the next request as soon as the last is answered."
 )
-@wait_option
 @json_option
 def command(
-    address: ClientAddress,
+    target: Target,
     count: int | None,
     interval: float,
     size: int,
     timeout: float,
     flood: bool,
-    wait: float,
     as_json: bool,
 ) -> None:
     """Measure round trips to an echo server.
@@ -202,7 +198,5 @@ def command(
     A line for each, and at the end, also after Ctrl-C, the median, the 99th percentile, the
     maximum, the rate and what was lost. Fails if any request was not answered.
     """
-    settings = Settings(
-        count=count, interval=interval, size=size, timeout=timeout, flood=flood, wait=wait
-    )
-    trio.run(ping, address, settings, Output(as_json=as_json))
+    settings = Settings(count=count, interval=interval, size=size, timeout=timeout, flood=flood)
+    trio.run(ping, target, settings, Output(as_json=as_json))

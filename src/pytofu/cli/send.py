@@ -5,32 +5,19 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Final
 
 import click
 import trio
 
 from pytofu import AmpeException, OpCode, TextHeaders
-from pytofu.cli.addresses import to_client_address
+from pytofu.cli.bodies import body_lines, body_text
 from pytofu.cli.conversation import Conversation, Received, dial
-from pytofu.cli.frames import hex_dump
+from pytofu.cli.endpoints import Target, connecting
 from pytofu.cli.inputs import read_input
-from pytofu.cli.options import Seconds, example, json_option, wait_option
+from pytofu.cli.options import Seconds, example, json_option
 from pytofu.cli.output import Output, duration_text, harmless
 from pytofu.cli.running import CommandError, unless_interrupted
-from pytofu.values.address_text import ClientAddress
 from pytofu.values.header import MAX_PART_LEN
-
-_MOST_DUMPED: Final = 512
-
-
-def body_text(body: bytes) -> str | None:
-    """The body as text, if that is what it is."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return None
-    return text if all(c.isprintable() or c in "\n\t" for c in text) else None
 
 
 def answer_lines(answer: Received, seconds: float) -> Iterator[str]:
@@ -40,13 +27,7 @@ def answer_lines(answer: Received, seconds: float) -> Iterator[str]:
         yield f"{harmless(name)}: {harmless(value)}"
     if answer.body:
         yield ""
-        text = body_text(answer.body)
-        if text is not None:
-            yield text.removesuffix("\n")
-            return
-        yield from hex_dump(answer.body[:_MOST_DUMPED])
-        if len(answer.body) > _MOST_DUMPED:
-            yield f"and {len(answer.body) - _MOST_DUMPED:,} more bytes; all of them with --json"
+        yield from body_lines(answer.body)
 
 
 def answer_record(answer: Received, seconds: float) -> dict[str, object]:
@@ -63,13 +44,12 @@ def answer_record(answer: Received, seconds: float) -> dict[str, object]:
 
 
 async def send(
-    address: ClientAddress,
+    target: Target,
     headers: tuple[tuple[str, str], ...],
     body: bytes,
     *,
     signal: bool,
     patience: float,
-    wait: float = 0.0,
     output: Output,
 ) -> None:
     """Send one message and print all parts of its answer; a signal has none.
@@ -77,7 +57,7 @@ async def send(
     Raises `CommandError` when there is no connection or no answer in time, `AmpeException` when
     the message cannot be sent.
     """
-    async with dial(address, wait) as conversation:
+    async with dial(target) as conversation:
         started = time.perf_counter()
         opcode = OpCode.SIGNAL if signal else OpCode.REQUEST
         message_id = conversation.post(opcode, headers, body)
@@ -125,7 +105,7 @@ def to_headers(
 @click.command(
     "send", epilog=example("pytofu send tcp://127.0.0.1:7099 --header lang=en --body 'hello, tofu'")
 )
-@click.argument("address", callback=to_client_address)
+@connecting
 @click.option(
     "-H",
     "--header",
@@ -151,16 +131,14 @@ def to_headers(
     show_default=True,
     help="How long to wait for the whole answer.",
 )
-@wait_option
 @json_option
 def command(
-    address: ClientAddress,
+    target: Target,
     headers: tuple[tuple[str, str], ...],
     body: str | None,
     file: str | None,
     signal: bool,
     timeout: float,
-    wait: float,
     as_json: bool,
 ) -> None:
     """Send one message, a Request, and print its answer.
@@ -174,12 +152,11 @@ def command(
         raise CommandError(f"the body has more than {MAX_PART_LEN:,} bytes; see pytofu put")
     work = partial(
         send,
-        address,
+        target,
         headers,
         data,
         signal=signal,
         patience=timeout,
-        wait=wait,
         output=Output(as_json=as_json),
     )
     trio.run(unless_interrupted, work)

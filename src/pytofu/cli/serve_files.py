@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 import trio
 
 from pytofu import Ampe, AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe
-from pytofu.cli.addresses import to_server_addresses
+from pytofu.cli.endpoints import listening
 from pytofu.cli.leftovers import remove_leftovers
 from pytofu.cli.options import Seconds, example, json_option
 from pytofu.cli.output import Output, number_of, size_text
@@ -16,6 +17,8 @@ from pytofu.cli.running import in_words, until_interrupted
 from pytofu.cli.serving import serve
 from pytofu.cli.uploads import Client, Limits, Storage
 from pytofu.values.address_text import ServerAddress, address_text
+
+_TIDY_INTERVAL: Final = 3600.0  # seconds
 
 
 class FileServer:
@@ -53,16 +56,21 @@ class FileServer:
 
 
 async def tidy(storage: Storage) -> None:
-    """Remove what servers that were killed have left, and say so."""
-    # The thread may be left alone: what it removes is nobody's.
-    removed = await trio.to_thread.run_sync(
-        remove_leftovers, storage.directory, abandon_on_cancel=True
-    )
-    if removed:
-        storage.output.record(
-            {"event": "tidied", "files": removed},
-            f"removed {number_of(removed, 'incomplete file')} of a server that was killed",
+    """Remove what is left of uploads that nobody can or will go on with, again and again."""
+    limits = storage.limits
+    while True:
+        # The thread may be left alone: what it removes is nobody's.
+        removed, storage.kept = await trio.to_thread.run_sync(
+            remove_leftovers,
+            *(storage.directory, limits.keep, limits.max_uploads),
+            abandon_on_cancel=True,
         )
+        if removed:
+            storage.output.record(
+                {"event": "tidied", "files": removed},
+                f"removed what was left of {number_of(removed, 'incomplete file')}",
+            )
+        await trio.sleep(_TIDY_INTERVAL)
 
 
 async def serve_files(
@@ -76,7 +84,7 @@ async def serve_files(
 ) -> None:
     """Serve until Ctrl-C, then print a summary. Raises `CommandError` when it cannot listen.
 
-    However it ends, incomplete files are removed.
+    However it ends, incomplete files are removed, but for those that clients can go on with.
     """
     storage = Storage(directory, output, limits or Limits(), overwrite=overwrite)
     async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
@@ -96,9 +104,7 @@ async def serve_files(
 @click.argument(
     "directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-@click.argument(
-    "addresses", metavar="ADDRESS...", nargs=-1, required=True, callback=to_server_addresses
-)
+@listening
 @click.option("--overwrite", is_flag=True, help="Let a file replace one of the same name.")
 @click.option(
     "--max-size",
@@ -122,6 +128,14 @@ async def serve_files(
     show_default=True,
     help="Disconnect a client that sends nothing for so long.",
 )
+@click.option(
+    "--keep",
+    type=Seconds(0, 10**9),
+    metavar="SECONDS",
+    default=Limits().keep,
+    show_default=True,
+    help="How long a client may come back to go on with an upload that was cut.",
+)
 @json_option
 def command(
     directory: Path,
@@ -130,6 +144,7 @@ def command(
     max_size: int | None,
     max_uploads: int,
     idle_timeout: float,
+    keep: float,
     as_json: bool,
 ) -> None:
     """Store the files that `pytofu put` sends, until Ctrl-C.
@@ -138,6 +153,8 @@ def command(
     it is complete and its SHA-256 hash is right. Anybody who can connect can store files: listen
     where only those can connect who may.
     """
-    limits = Limits(max_size=max_size, max_uploads=max_uploads, idle_timeout=idle_timeout)
+    limits = Limits(
+        max_size=max_size, max_uploads=max_uploads, idle_timeout=idle_timeout, keep=keep
+    )
     work = partial(serve_files, overwrite=overwrite, limits=limits)
     trio.run(work, directory, addresses, Output(as_json=as_json))

@@ -1,8 +1,11 @@
 """What `put` and `serve-files` agree on: how a file travels.
 
 One Request after the other, all with the message_id of the first and all but the last with the
-`more` flag: the first carries FILE and SIZE, those in the middle the content, the last SHA256.
-The server answers once, with SHA256 when the file is stored, or at any time with ERROR.
+`more` flag: the first carries FILE, SIZE and SHA256, those in the middle the content, the last
+SHA256 again. The server answers the first with OFFSET, in a Response with the `more` flag: what
+stands before it has come already. In the end it answers with SHA256, when the file is stored, or at
+any time with ERROR. A client that leaves SHA256 out at first cannot take up an upload, and gets no
+OFFSET.
 """
 
 import os
@@ -15,6 +18,8 @@ SIZE: Final = "size"
 """Text header: how many bytes it will have."""
 SHA256: Final = "sha256"
 """Text header: the hash of the content, in hexadecimal."""
+OFFSET: Final = "offset"
+"""Text header: how many bytes of the content the server has from an upload that was cut."""
 ERROR: Final = "error"
 """Text header: why the file was not stored."""
 

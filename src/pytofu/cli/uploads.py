@@ -1,5 +1,6 @@
 """What one client of `serve-files` sends: files, one after the other, each in its parts."""
 
+import re
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,13 @@ from pytofu.cli.output import (
 )
 from pytofu.cli.receiving import Incoming, RefusedError
 from pytofu.cli.serving import answer, give_up
-from pytofu.cli.transfer import ERROR, FILE, SHA256, SIZE, name_from_header
+from pytofu.cli.transfer import ERROR, FILE, OFFSET, SHA256, SIZE, name_from_header
 
 _WAITING: Final = Options().max_pool_msgs
 """Messages that a client may have waiting: more than the engine lets this program hold, so that it
 holds the client back before that."""
 _BYE_PATIENCE: Final = 5.0  # seconds
+_HASH: Final = re.compile("[0-9a-f]{64}")
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +40,8 @@ class Limits:
     """Files on their way at the same time, of all clients."""
     idle_timeout: float = 60.0
     """Seconds after which a client that sends nothing is disconnected."""
+    keep: float = 86400.0
+    """Seconds for which what came of a file is kept when its upload was cut."""
 
 
 class Storage:
@@ -50,6 +54,8 @@ class Storage:
         self.overwrite: bool = overwrite
         self.uploads: int = 0
         """Files on their way."""
+        self.kept: int = 0
+        """Files whose upload was cut, and that may be gone on with."""
         self.files: int = 0
         """Files stored."""
         self.octets: int = 0
@@ -171,11 +177,25 @@ class Client:
             raise RefusedError(f"{on_the_way} on the way already: try again later")
         storage.uploads += 1
         transfer.counted = True
-        open_file = partial(Incoming, overwrite=storage.overwrite)
+        sha256 = message.text_headers.get(SHA256)
+        if sha256 is not None and not _HASH.fullmatch(sha256):
+            raise RefusedError("the sha256 is none")
+        lasting = sha256 if storage.limits.keep else None
+        open_file = partial(Incoming, overwrite=storage.overwrite, sha256=lasting)
         transfer.incoming = await trio.to_thread.run_sync(
             open_file, storage.directory, transfer.name, size
         )
+        if sha256 is not None:
+            self._say_offset(transfer, transfer.incoming)
         transfer.bar = storage.bars.add_task(harmless(transfer.name), total=size)
+
+    def _say_offset(self, transfer: _Transfer, incoming: Incoming) -> None:
+        """Tell the client where to go on."""
+        if incoming.received:
+            self._storage.kept = max(0, self._storage.kept - 1)
+        with borrowed_message(self._ampe) as holder:
+            self._address(holder, transfer.message_id)
+            self._reply(holder, (OFFSET, str(incoming.received)), more=True)
 
     def _draw(self, transfer: _Transfer, incoming: Incoming) -> None:
         assert transfer.bar is not None
@@ -223,13 +243,31 @@ class Client:
     def _drop(self, reason: str) -> None:
         """Forget what the client was sending, and say so if it was a file."""
         transfer, self._transfer = self._transfer, None
-        if transfer is not None and transfer.incoming is not None:
+        if transfer is None or transfer.incoming is None:
+            return
+        incoming, storage = transfer.incoming, self._storage
+        if incoming.lasting and incoming.received and storage.kept < storage.limits.max_uploads:
+            storage.kept += 1
+            incoming.leave()
+            self._forget(transfer)
+            storage.output.record(
+                {
+                    "event": "cut",
+                    "file": transfer.name,
+                    "bytes": incoming.received,
+                    "reason": reason,
+                },
+                f"kept {size_text(incoming.received)} of {harmless(transfer.name)}: {reason}",
+            )
+        else:
             self._refuse(transfer, reason)
 
-    def _reply(self, holder: Holder[Message], header: tuple[str, str]) -> None:
+    def _reply(
+        self, holder: Holder[Message], header: tuple[str, str], *, more: bool = False
+    ) -> None:
         message = holder.unwrap()
         message.opcode = OpCode.RESPONSE
-        message.more = False
+        message.more = more
         message.text_headers.clear()
         message.text_headers.append(*header)
         message.set_payload(b"")

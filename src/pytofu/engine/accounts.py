@@ -19,6 +19,7 @@ The words:
   is told once a spell.
 """
 
+import os
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +29,9 @@ import trio
 
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.message import Account, Message, release_site
+
+_PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+"""Whose frames a warning leaves out, so that it points at the program's line."""
 
 
 class _Uncounted(Account):
@@ -212,7 +216,7 @@ class Budget:
                 "a message was dropped; post it or put it back (async for does that by itself)"
                 + (f": {place}" if place else ""),
                 ResourceWarning,
-                stacklevel=3,
+                skip_file_prefixes=(_PACKAGE,),
             )
 
     def collect(self) -> None:
@@ -261,9 +265,12 @@ class ChannelAccount(Account):
     def room(self) -> int:
         """How many messages the channel may deliver now."""
         budget = self.budget
-        if budget.used_up or self.cost >= budget.share_bytes:
-            return 0 if self.held else 1
-        return min(budget.free, budget.share - self.held) or (0 if self.held else 1)
+        if budget.free > 0 and budget.bytes_held < budget.max_bytes:
+            own = budget.share - self.held
+            room = own if own < budget.free else budget.free
+            if room and self.cost < budget.share_bytes:
+                return room
+        return 0 if self.held else 1
 
     def charge(self, count: int, received: int) -> None:
         """So many messages more are held; `received` are the bytes of all that ever were."""

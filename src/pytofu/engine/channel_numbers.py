@@ -13,6 +13,10 @@ RECENT: Final = 1024
 """How many of the numbers closed last are not given out."""
 
 
+# Not the program's generator: its state, and what a seed makes of it, are the program's own.
+_random: Final = random.SystemRandom()
+
+
 class ChannelNumbers[C]:
     """The open channels of an engine by number, and the numbers closed last."""
 
@@ -29,7 +33,7 @@ class ChannelNumbers[C]:
             return Err(AmpeError.ALLOCATION_FAILED)
         # With a tenth of the numbers free this takes ten draws; a full table is not worth more.
         while True:
-            number = random.randint(FIRST, LAST)
+            number = _random.randint(FIRST, LAST)
             if number not in self.open and number not in self._recent:
                 self.open[number] = channel
                 return Ok(number)

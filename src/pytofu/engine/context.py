@@ -124,6 +124,11 @@ class Channel(Timed):
     def work(self) -> None:
         """Do what there is to do, as far as that goes without waiting."""
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of it waits to be received."""
+        return True
+
     def receiver_waits(self) -> None:
         """The application waits to receive, and the channel has used its share of the budget."""
 

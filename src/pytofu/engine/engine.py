@@ -2,7 +2,9 @@
 
 import contextlib
 import contextvars
+import ssl
 
+import attrs
 import trio
 
 from pytofu.engine.accounts import Budget
@@ -77,14 +79,28 @@ class Engine:
             group.close(abort=abort)
         self._stop.set()
 
-    def create(self) -> Result[Group, AmpeError]:
-        """A new group, whose task starts with the next turn of the scheduler."""
+    def create(
+        self,
+        tls_client: ssl.SSLContext | None = None,
+        tls_server: ssl.SSLContext | None = None,
+    ) -> Result[Group, AmpeError]:
+        """A new group, whose task starts with the next turn of the scheduler.
+
+        With contexts of its own, or else those of the engine's options.
+        """
         if self.closing:
             return Err(AmpeError.SHUTDOWN_STARTED)
         assert self._nursery is not None
         assert self._turn is not None
+        options = self.options
+        if tls_client is not None or tls_server is not None:
+            options = attrs.evolve(
+                options,
+                tls_client=tls_client or options.tls_client,
+                tls_server=tls_server or options.tls_server,
+            )
         group = Group(
-            self.options,
+            options,
             self.budget,
             self.queues,
             self.limits,

@@ -17,14 +17,15 @@ type Inbox = deque[Message]
 class FairMailBox(MailBox[Message]):
     """See above; a `MailBox` in everything else."""
 
-    __slots__ = ("_due", "_own", "_sent", "_taken", "turns")
+    __slots__ = ("_due", "_own", "_sent", "taken", "turns")
 
     def __init__(self) -> None:
         super().__init__()
         self._own: Inbox = deque()  # of what belongs to no channel, and comes in order with all
         self._due: deque[int] = deque()  # how many messages come before each of these
         self._sent = 0
-        self._taken = 0
+        self.taken: int = 0
+        """Messages taken so far."""
         self.turns: deque[Inbox] = deque()
         """The inboxes that hold something, the next to be taken from in front."""
 
@@ -63,11 +64,11 @@ class FairMailBox(MailBox[Message]):
             return None
         inbox = turns[0]
         if inbox is self._own:
-            if self._due[0] <= self._taken:
+            if self._due[0] <= self.taken:
                 return self._take_own()
             turns.rotate(-1)
             inbox = turns[0]
-        self._taken += 1
+        self.taken += 1
         message = inbox.popleft()
         if not inbox:
             turns.popleft()
@@ -78,7 +79,7 @@ class FairMailBox(MailBox[Message]):
     def _take_own(self) -> Message:
         # Its turn lasts as long as the next one is due.
         self._due.popleft()
-        self._taken += 1
+        self.taken += 1
         message = self._own.popleft()
         if not self._own:
             self.turns.popleft()

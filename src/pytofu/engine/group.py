@@ -2,7 +2,6 @@
 
 import contextvars
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -31,11 +30,10 @@ from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.protocol.ending import Cause
 from pytofu.protocol.signals import engine_signal
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError, AmpeStatus
 
 log: Final = logging.getLogger("pytofu")
-
-_SHUTDOWN: Final = Err(AmpeError.SHUTDOWN_STARTED)
 
 _TAKEN_WITHOUT_A_LOOK: Final = 16
 """Messages taken from the mailbox after which the sockets are looked at, so that what a quiet
@@ -62,7 +60,7 @@ class Group(GroupContext):
         self.limits: Limits = limits
         self.admission: Admission = admission
         self.traffic: Traffic = Traffic()
-        self.deadlines: Deadlines = Deadlines(self._deadlines_changed)
+        self.deadlines: Deadlines = Deadlines(self._sleep_less)
         self.mailbox: FairMailBox = FairMailBox()
         self.channels: set[Channel] = set()
         self.short_of_share: set[Channel] = set()
@@ -76,7 +74,7 @@ class Group(GroupContext):
         self._starting: list[Callable[[], Awaitable[None]]] = []  # until the nursery is there
         self._with_work: list[Channel] = []
         self._returning: list[Callable[[], bool]] = []  # of closed channels: give back more
-        self._taken = 0  # from the mailbox, since the sockets were looked at
+        self._look_at = _TAKEN_WITHOUT_A_LOOK  # so many messages taken, look at the sockets
         self._receiver_leads = False
         self._sleeper: trio.lowlevel.Task | None = None  # the group's task, until it is to lead
         self._nap = trio.CancelScope()  # around its sleep and its lead, until the next deadline
@@ -142,8 +140,9 @@ class Group(GroupContext):
             sleeper, self._sleeper = self._sleeper, None
             trio.lowlevel.reschedule(sleeper)
 
-    def _deadlines_changed(self) -> None:
-        self._nap.deadline = self.deadlines.earliest
+    def _sleep_less(self) -> None:
+        if self.deadlines.earliest < self._nap.deadline:
+            self._nap.deadline = self.deadlines.earliest
 
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
         """See `GroupContext`. The task's context is empty: it keeps nothing of its caller alive."""
@@ -169,6 +168,18 @@ class Group(GroupContext):
             for channel in channels:
                 if channel.has_work:  # it may have been served meanwhile
                     self.work_on(channel)
+
+    def _work_on_quiet(self) -> None:
+        """Send what was posted on channels that bring nothing more: who asked waits for it.
+
+        What is posted on the others, while they keep the application busy, goes out together.
+        """
+        channels, self._with_work = self._with_work, []
+        for channel in channels:
+            if not channel.is_quiet:
+                self._with_work.append(channel)
+            else:
+                self.work_on(channel)
 
     def work_on(self, channel: Channel) -> None:
         """See `GroupContext`."""
@@ -246,26 +257,27 @@ class Group(GroupContext):
 
     def take(self) -> Message | None:
         """The next message if one has arrived; so quick that it needs no `Result`."""
-        if self._taken == _TAKEN_WITHOUT_A_LOOK:
+        mailbox = self.mailbox
+        if mailbox.taken >= self._look_at:
             # Not `work`: what is posted meanwhile had better go out together.
-            self._taken = 0
-            self.readiness.serve()
-        message = self.mailbox.take()
-        if message is not None:
-            self._taken += 1
-            self.poster.answer_expected = True
-        return message
+            if self._with_work and mailbox.turns:
+                self._work_on_quiet()
+            self._serve()
+        return mailbox.take()
+
+    def _serve(self) -> None:
+        self._look_at = self.mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+        self.readiness.serve()
 
     def look(self) -> None:
         """Do what there is to do, and see what has arrived, without waiting for anything.
 
         Not when the group is closing.
         """
-        self._taken = 0
         self.work()
         if self._returning:
             self._go_on_returning()
-        self.readiness.serve()
+        self._serve()
 
     async def receive(
         self,
@@ -284,26 +296,24 @@ class Group(GroupContext):
                 self.look()
             message = self.take()
             return Err(MailBoxStatus.TIMEOUT) if message is None else Ok(message)
-        if timeout == math.inf:
-            return await self._receive()
         with trio.move_on_after(timeout):
-            return await self._receive()
+            return await self.receive_some_time()
         return Err(MailBoxStatus.TIMEOUT)
 
-    async def _receive(self) -> Result[Message, MailBoxStatus]:
-        """Lead, or follow, until there is a message."""
+    async def receive_some_time(self) -> Result[Message, MailBoxStatus]:
+        """`receive` without a limit of time: lead, or follow, until there is a message."""
         mailbox, readiness = self.mailbox, self.readiness
         waited = False
         while True:
             self.work()
             if self._returning:
                 self._go_on_returning()
-            if mailbox and not waited:
+            if mailbox.turns and not waited:
                 await trio.lowlevel.checkpoint()
                 waited = True
             message = self.take()
             if message is not None:
-                if mailbox:
+                if mailbox.turns:
                     mailbox.ring()  # for the next: one ring may stand for several messages
                 return Ok(message)
             if mailbox.closed:
@@ -328,25 +338,44 @@ class Group(GroupContext):
                     self._receiver_leads = False
                     mailbox.ring()  # one that follows may take the lead
                 if not mailbox.closed:
-                    self._taken = 0
-                    readiness.serve()
+                    self._serve()
             else:
                 await mailbox.wait_for_bell()
 
-    def update_receiver(self, message: Message | None) -> Result[None, AmpeError]:
-        """Put the application's own message, or a signal, into the mailbox (PROTOCOL 4)."""
-        if self.closing:
-            return _SHUTDOWN
+    def peer(self, number: int) -> Result[PeerInfo, AmpeError]:
+        """Who is at the other end of a channel.
+
+        Errors: INVALID_CHANNEL_NUMBER, CHANNEL_CLOSED; INVALID_MESSAGE_CHANNEL_GROUP for another
+        group's; NOT_ALLOWED for a listener.
+        """
+        channel = self._numbers.open.get(number)
+        if channel is None:
+            return Err(self._numbers.why_unknown(number))
+        if channel.group is not self:
+            return Err(AmpeError.INVALID_MESSAGE_CHANNEL_GROUP)
+        if not isinstance(channel, IoChannel):
+            return Err(AmpeError.NOT_ALLOWED)
+        return Ok(channel.peer())
+
+    def make_update(self, message: Message | None) -> Message:
+        """The application's own message, for its new owner, or a signal (PROTOCOL 4).
+
+        May be called from any thread.
+        """
         if message is None:
             update = engine_signal(0, AmpeStatus.RECEIVER_UPDATE)
             update._account = UNCOUNTED
         else:
             update = message.hand_over()
             update.mark_from_application(AmpeStatus.RECEIVER_UPDATE)
-        self.mailbox.send(update)
-        if self._receiver_leads:
+        return update
+
+    def update_receiver(self, update: Message) -> None:
+        """Put it into the mailbox; give it back if the group is being destroyed."""
+        if self.mailbox.send(update) is not OK:
+            update.release()
+        elif self._receiver_leads:
             self.readiness.ring()
-        return OK
 
     # ------------------------------------------------------------------ closing
 

@@ -5,6 +5,7 @@ Everything here happens in one step, in whatever task calls: the reactor when th
 """
 
 import logging
+import math
 from collections import deque
 from typing import Final
 
@@ -51,6 +52,7 @@ class IoChannel(OpeningChannel):
         "_senders",
         "_short",
         "_told",
+        "_writes_after_reading",
     )
 
     def __init__(
@@ -77,6 +79,7 @@ class IoChannel(OpeningChannel):
         # So much that the answers to all that it may have sent by then still find a place.
         self._backlog = max(0, group.options.max_queued_bytes - group.budget.share_bytes)
         self._full = False  # whether it takes nothing at the moment
+        self._writes_after_reading = False  # whether, being full, it has to read first (TLS)
         self._said_all = False  # whether the peer knows that nothing more will be sent
         self._told = False  # that its share is used up, since it held nothing
         self._short = False  # whether there is no room for what it sends
@@ -104,7 +107,8 @@ class IoChannel(OpeningChannel):
 
     def _watch(self) -> None:
         """Ask for what this channel waits for."""
-        self.group.readiness.watch(self, read=not self.conversation.paused, write=self._full)
+        full = self._full and not self._writes_after_reading
+        self.group.readiness.watch(self, read=not self.conversation.paused, write=full)
 
     def on_readable(self, now: float) -> None:
         """Read once and deliver: with the poller's next turn it is everybody's turn again."""
@@ -115,9 +119,11 @@ class IoChannel(OpeningChannel):
             self._go_on_opening()
             self._settle()
             return
+        queued = conversation.writer.size
         if (
-            self._accepted
-            and conversation.writer.size > self._most_queued
+            queued
+            and self._accepted
+            and queued > self._most_queued
             and conversation.may_send
             and conversation.state is not State.FINISHING
         ):
@@ -125,27 +131,31 @@ class IoChannel(OpeningChannel):
             self._watch()
             self._settle()
             return
-        account = self.account
-        wanted = conversation.reader.wanted
+        account, reader = self.account, conversation.reader
+        wanted = reader.wanted
         data = link.receive(min(wanted, _SMALL_READ) if account.budget.tight else wanted)
         if isinstance(data, bytes):
             self.group.traffic.bytes_received += len(data)
             messages = conversation.receive(data, account.room, now)
             if messages:
                 self._deliver(messages)
-            if conversation.reader.kept and len(data) < _SMALL_READ:
-                link.acknowledge()
             if link.buffered or not conversation.may_send:
                 self._wake()
-            busy = conversation.reader.busy
+            if self._writes_after_reading:
+                self._write()
+            busy = reader.busy
             if busy or account.unfinished:
-                account.note_unfinished(conversation.reader.kept + conversation.reader.unread)
+                if reader.kept and len(data) < _SMALL_READ:
+                    link.acknowledge()
+                account.note_unfinished(reader.kept + reader.unread)
                 if account.budget.excess:
                     self.group.make_room()
             if conversation.state is State.OPEN and not busy:
                 return  # as nearly always: nothing else can have changed
         elif isinstance(data, Wait):
             conversation.link_is_quiet()
+            if self._writes_after_reading and conversation.ending is None:
+                self._write()
         else:
             log.debug("channel %d: the connection ended: %s", self.number, data.detail)
             conversation.link_ended(data.error, data.detail)
@@ -190,6 +200,11 @@ class IoChannel(OpeningChannel):
         else:
             self.group.ran_short(self)
         account.wait_for_room()
+
+    @property
+    def is_quiet(self) -> bool:
+        """See `Channel`."""
+        return not self._inbox
 
     def receiver_waits(self) -> None:
         """See `Channel`.
@@ -250,7 +265,8 @@ class IoChannel(OpeningChannel):
             if self._open and not self._full:
                 self._write()
         self._note_queued()
-        self._settle()
+        if not self.conversation.is_at_ease or self.alarm != math.inf:
+            self._settle()  # else, as nearly always, writing has changed nothing
 
     @property
     def _most_queued(self) -> int:
@@ -281,6 +297,7 @@ class IoChannel(OpeningChannel):
             elif isinstance(written, Wait):
                 conversation.link_is_full(trio.current_time(), taken=taken)
                 self._full = True
+                self._writes_after_reading = written is Wait.READABLE
                 self._watch()
                 break
             else:
@@ -291,7 +308,7 @@ class IoChannel(OpeningChannel):
                 break
         else:
             if self._full:
-                self._full = False
+                self._full = self._writes_after_reading = False
                 conversation.all_written(trio.current_time())
                 self._watch()
         if self._senders is not None and writer.held <= self._high_water // 2:
@@ -311,6 +328,9 @@ class IoChannel(OpeningChannel):
         result = self._link.end()
         if isinstance(result, LinkError):
             self.conversation.link_ended(result.error, result.detail)
+        elif isinstance(result, Wait):  # until it has gone out, as if something were queued
+            self._full = True
+            self._watch()
         self._said_all = not isinstance(result, Wait)
 
     # ------------------------------------------------------------------ waiting to send
@@ -369,6 +389,8 @@ class IoChannel(OpeningChannel):
             self.on_readable(now)
             if not self._full:
                 self._write()
+        elif self._link is not None and self.conversation.ending is None:
+            self._go_on_opening()
         self.conversation.time_passed(now)
         self._settle()
 
@@ -378,8 +400,10 @@ class IoChannel(OpeningChannel):
             return
         conversation = self.conversation
         returned = conversation.take_returned() if conversation.ending is None else []
+        for message in returned:
+            message._account = UNCOUNTED
         if returned:
-            self._give_back(returned)
+            self.group.deliver(self._inbox, returned)
         if conversation.ending is None and conversation.unread and not self._short:
             self._wait_for_room()
         if conversation.must_end_sending and self._open and not self._said_all:
@@ -399,11 +423,6 @@ class IoChannel(OpeningChannel):
             if self._link.buffered:
                 self._wake()
         self.group.deadlines.expect(self)
-
-    def _give_back(self, messages: list[Message]) -> None:
-        for message in messages:
-            message._account = UNCOUNTED
-        self.group.deliver(self._inbox, messages)
 
     def _finish(self) -> None:
         """Close the link, give back what was not sent, report the end. At once, and once."""
@@ -426,6 +445,7 @@ class IoChannel(OpeningChannel):
             self.group.limits.reached(ending.detail)
         if self._senders is not None:
             self._senders.unpark_all()
+        self.group.queues.returning += self.queued
         self._returning = Returning(self.conversation.last_messages())
         if not self._go_on_returning():
             self.group.return_later(self._go_on_returning)
@@ -441,5 +461,6 @@ class IoChannel(OpeningChannel):
             if not rest.done:
                 return False
         self.group.queues.note(-self.queued)
+        self.group.queues.returning -= self.queued
         self.group.remove(self)
         return True

@@ -29,8 +29,9 @@ _LISTEN_ON_LINE: Final = re.compile(rb"((?:^|\r\n))" + LISTEN_ON_HEADER.encode()
 _CAPACITY_PAUSE: Final = 0.1
 """Seconds without accepting when the system has no more files or memory for connections."""
 
-_MOST_ACCEPTS: Final = 64
-"""Connections accepted in one go."""
+_MOST_ACCEPTS: Final = 2
+"""Connections accepted in one go. Each costs as much as several messages, and who only connects and
+leaves would have most of the time if there were more."""
 
 
 class Listener(Channel):
@@ -77,7 +78,11 @@ class Listener(Channel):
     @property
     def _settings(self) -> dict[str, Any]:
         options = self.group.options
-        return {"reuse_port": options.reuse_port, "settings": options.tcp_settings}
+        return {
+            "reuse_port": options.reuse_port,
+            "settings": options.tcp_settings,
+            "context": options.tls_server,
+        }
 
     def work(self) -> None:
         """Listen, if that has not begun."""
@@ -122,6 +127,8 @@ class Listener(Channel):
         answer._account = UNCOUNTED
         self._welcome = None
         self.group.deliver(self._inbox, [answer])
+        for listening in begun:
+            self.group.admission.listening_at(listening.address)
         for door in self._doors:
             door.open()
 

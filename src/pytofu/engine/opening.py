@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -11,8 +11,10 @@ from pytofu.engine.readiness import Source
 from pytofu.links.base import Link, LinkError, Wait
 from pytofu.links.by_scheme import begin_connect, connect
 from pytofu.protocol.conversation import Conversation
+from pytofu.protocol.ending import Cause
 from pytofu.values.address import Address, UDSClientAddress
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 log: Final = logging.getLogger("pytofu")
@@ -59,9 +61,14 @@ class OpeningChannel(Channel, Source):
             self._go_on_opening()
         self._settle()
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        options = self.group.options
+        return {"settings": options.tcp_settings, "context": options.tls_client}
+
     def _begin_connect(self) -> None:
         assert self._address is not None
-        begun = begin_connect(self._address, settings=self.group.options.tcp_settings)
+        begun = begin_connect(self._address, **self._settings)
         if begun is None:
             self._opening = scope = trio.CancelScope()
             self.group.start(lambda: self._connect_in_task(scope))
@@ -72,7 +79,7 @@ class OpeningChannel(Channel, Source):
         assert self._address is not None
         with scope:
             try:
-                begun = await connect(self._address, settings=self.group.options.tcp_settings)
+                begun = await connect(self._address, **self._settings)
                 self._connected(begun)
                 self._settle()
             except Exception:
@@ -93,9 +100,16 @@ class OpeningChannel(Channel, Source):
         assert link is not None
         match link.open():
             case None:
+                accepted = self._address is None
+                if accepted and link.has_handshake and not self.group.admission.wants(link):
+                    self.conversation.end(Cause.NOT_WANTED)
+                if self.conversation.ending is not None:  # possibly by what the program did
+                    return
                 self._open = True
                 self.conversation.link_opened(trio.current_time())
                 self._link_is_ready()
+                if link.buffered:
+                    self._wake()
             case Wait() as wait:
                 reading = wait is Wait.READABLE
                 self.group.readiness.watch(self, read=reading, write=not reading)
@@ -108,6 +122,10 @@ class OpeningChannel(Channel, Source):
             self._address, UDSClientAddress
         )
         self.conversation.link_failed(error.error, error.detail, answers_hello=leads_nowhere)
+
+    def peer(self) -> PeerInfo:
+        """Who is at the other end; nobody, before there is a connection."""
+        return PeerInfo() if self._link is None else self._link.peer()
 
     def fileno(self) -> int:
         """See `Source`."""

@@ -1,15 +1,18 @@
 """What an engine can be told when it is opened."""
 
+import ssl
 from collections.abc import Callable
 from functools import cached_property
-from typing import Final
+from types import NoneType
+from typing import Any, Final, get_args
 
 import attrs
-from attrs.validators import ge, gt, le, optional
+from attrs.validators import and_, ge, gt, le, optional
 
-from pytofu.links.base import Peer
 from pytofu.links.settings import TCPSettings
+from pytofu.patterns.arguments import must_be, must_be_callable, whole_number, wrong_type
 from pytofu.protocol.conversation import TimeLimits
+from pytofu.values.peer_info import PeerInfo
 
 DEFAULT_INITIAL_POOL_MSGS: Final = 8192
 DEFAULT_MAX_POOL_MSGS: Final = 16384
@@ -19,11 +22,43 @@ _MIB: Final = 1024 * _KIB
 
 
 def _initial_default(number: int | None) -> int:
-    return number or DEFAULT_INITIAL_POOL_MSGS
+    given = None if number is None else whole_number("Options.initial_pool_msgs", number)
+    return given or DEFAULT_INITIAL_POOL_MSGS
 
 
 def _max_default(number: int | None) -> int:
-    return number or DEFAULT_MAX_POOL_MSGS
+    given = None if number is None else whole_number("Options.max_pool_msgs", number)
+    return given or DEFAULT_MAX_POOL_MSGS
+
+
+def _has_its_type(options: "Options", option: "attrs.Attribute[Any]", given: object) -> None:
+    what, kinds = f"Options.{option.name}", get_args(option.type) or (option.type,)
+    if given is None and NoneType in kinds:
+        return
+    if int in kinds:
+        whole_number(what, given)
+    elif float in kinds:
+        if isinstance(given, bool):
+            raise wrong_type(what, "a number", given)
+        must_be(what, "a number", (int, float), given)
+    elif bool in kinds:
+        must_be(what, "True or False", bool, given)
+    elif ssl.SSLContext in kinds:
+        must_be(what, "an ssl.SSLContext", ssl.SSLContext, given)
+    else:
+        must_be_callable(what, given)
+
+
+def _anything(*_: object) -> None:
+    """The validator of what has no range."""
+
+
+def _typed(_: type, options: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
+    """Have the type of each option checked, in front of its range."""
+    return [
+        option.evolve(validator=and_(_has_its_type, option.validator or _anything))
+        for option in options
+    ]
 
 
 def _seconds(default: float) -> float:
@@ -40,13 +75,14 @@ def _six_times_close_timeout(options: "Options") -> float:
     return 6 * options.close_timeout
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_typed)
 class Options:
     """Settings of an engine; every one has a default that suits most programs (PROTOCOL 2, 5 to 7).
 
     Times are in seconds. 0 or None for a pool size means its default, and a maximum below the
-    initial size is raised to it. What is out of range raises ValueError. A limit that ends a
-    channel names itself in the `~detail` of the channel's last event.
+    initial size is raised to it. What is out of range raises ValueError, what is of another type
+    TypeError. A limit that ends a channel names itself in the `~detail` of the channel's last
+    event.
     """
 
     # ------------------------------------------------------------------ what is received
@@ -79,7 +115,7 @@ class Options:
     """Bytes queued on a channel; above it, `post` raises ALLOCATION_FAILED. An accepted channel is
     not read from when they lack no more than its share of max_received_bytes, so that a peer that
     asks and does not read the answers is held back, and these still find a place."""
-    max_total_queued_bytes: int = _bytes(256 * _MIB)
+    max_total_queued_bytes: int = _bytes(64 * _MIB)
     """Bytes queued on all channels of the engine; above it, the channel with the most is closed
     (send_failed), and so on."""
 
@@ -90,9 +126,19 @@ class Options:
     while twice as many have something that waits to be received."""
     max_channels_per_host: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Accepted TCP channels from one IP address; further connections from there are reset."""
-    accept_filter: Callable[[Peer], bool] | None = None
+    accept_filter: Callable[[PeerInfo], bool] | None = None
     """Asked for each accepted connection, before it becomes a channel; one that it answers with
-    False, or with an exception, which is logged, is reset. It must not wait."""
+    False, or with an exception, which is logged, is reset. Over TLS it is asked after the
+    handshake; the channel, of which nothing was heard yet, ends with not_allowed then. It must not
+    wait."""
+    tls_server: ssl.SSLContext | None = None
+    """With which certificate to listen over TLS, and whose to ask for: what `TLSServerAddress`
+    needs. Asked at each handshake, so that certificates can be renewed."""
+    tls_client: ssl.SSLContext | None = None
+    """Whom to trust when connecting over TLS: what `TLSClientAddress` needs."""
+    in_clear: bool = False
+    """Whether listening without TLS where others than this machine can connect is as it should be;
+    else there is a warning, once an engine."""
     reuse_port: bool = False
     """Let several listeners share a TCP port (SO_REUSEPORT)."""
 

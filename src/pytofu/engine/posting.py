@@ -5,6 +5,7 @@ at once when so much has come together that the peer should have it, and when it
 to the only message there was, for which somebody waits.
 """
 
+import struct
 from typing import Final
 
 from pytofu.engine.channel_numbers import ChannelNumbers
@@ -19,13 +20,13 @@ from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
 
 _WELCOME_RESPONSE: Final = int(OpCode.WELCOME_RESPONSE)
-_NULL_MESSAGE: Final = Err(AmpeError.NULL_MESSAGE)
+_SIGNAL: Final = int(OpCode.SIGNAL)
 
 
 class Poster:
     """What a group does with what its application posts."""
 
-    __slots__ = ("_channels", "_group", "_queues", "_numbers", "_waiting", "answer_expected")
+    __slots__ = ("_channels", "_group", "_mailbox", "_numbers", "_queues", "answered")
 
     def __init__(
         self, group: GroupContext, numbers: ChannelNumbers[Channel], mailbox: FairMailBox
@@ -33,45 +34,67 @@ class Poster:
         self._group = group
         self._numbers = numbers  # of the whole engine
         self._channels = numbers.open
-        self._waiting = mailbox.turns  # what waits to be received
+        self._mailbox = mailbox
         self._queues = group.queues
-        self.answer_expected: bool = False
-        """Something was received and nothing posted since: the next post may be its answer."""
+        self.answered: int = 0
+        """Messages that had been received when something was last written at once."""
 
-    def post(self, message: Message | None) -> Result[None, AmpeError]:
+    def post(self, message: Message) -> Result[None, AmpeError]:
         """Validate and queue.
 
         On success the message is released and its header, completed, is the caller's; on error
         the message stays with the caller.
         """
-        if message is None:
-            return _NULL_MESSAGE
         header = message._header
         opcode = header.proto_byte & OPCODE_BITS
+        channel = self._channels.get(header.channel_number)
+        if opcode <= _SIGNAL and channel is not None and channel.group is self._group:
+            conversation = channel.conversation
+            if (
+                conversation is not None
+                and conversation.post_rules[opcode] is None
+                and conversation.writer.size <= self._queues.limit
+                and not self._group.closing
+                and not ((account := message._account) and account.closed)
+            ):
+                try:
+                    burst = conversation.writer.push_ordinary(message)
+                except (struct.error, TypeError):  # nothing was queued
+                    header.check_numbers()
+                    raise  # pragma: no cover  (their ranges are right)
+                if burst is not None:
+                    message.release()
+                    if burst or not channel.has_work:
+                        self._write_soon(channel, burst)
+                    return OK
+        return self._post_checked(message, opcode)
+
+    def _post_checked(self, message: Message, opcode: int) -> Result[None, AmpeError]:
+        """`post`, step by step: for whatever is not ordinary, or not in order."""
         if opcode == _WELCOME_RESPONSE:
             return message.refuse(AmpeError.INVALID_OP_CODE)
         result = message.check_and_prepare()
         if result is not OK:
             return result
+        header = message._header
         number = header.channel_number
         channel = self._channels.get(number)
         if channel is None or channel.group is not self._group or self._group.closing:
             return self._open(message, opcode) if not number else self._refuse(message, channel)
-        account = message._account
-        if (
-            account is not None
-            and account.closed
-            and account.number == number
-            and account.budget is self._group.budget
-        ):
-            return message.refuse(AmpeError.CHANNEL_CLOSED)  # the number has a new owner
+        if self._has_new_owner(message):
+            return message.refuse(AmpeError.CHANNEL_CLOSED)
         conversation = channel.conversation
         burst = False
         if conversation is not None and conversation.post_rules[opcode] is None:
             if conversation.writer.size > self._queues.limit:
                 return self._refuse_more(message)
-            burst = conversation.writer.push(message)
+            try:
+                burst = conversation.writer.push(message)
+            except struct.error:  # nothing was queued
+                header.check_numbers()
+                raise  # pragma: no cover  (their ranges are right)
         else:
+            header.check_numbers()
             try:
                 error = channel.post(message)
             except Exception:
@@ -80,15 +103,28 @@ class Poster:
             if error is not None:
                 return message.refuse(error)
         message.release()
+        if burst or not channel.has_work:
+            self._write_soon(channel, burst)
+        return OK
+
+    def _has_new_owner(self, message: Message) -> bool:
+        """Whether its channel number is no longer that of the channel which brought it."""
+        account = message._account
+        return (
+            account is not None
+            and account.closed
+            and account.number == message._header.channel_number
+            and account.budget is self._group.budget
+        )
+
+    def _write_soon(self, channel: Channel, burst: bool) -> None:
         if burst:
             self._group.work_on(channel)
-        elif not channel.has_work:
-            if self.answer_expected and not self._waiting:
-                self.answer_expected = False
-                self._group.work_on(channel)
-            else:
-                self._group.schedule(channel)
-        return OK
+        elif not self._mailbox.turns and self._mailbox.taken != self.answered:
+            self.answered = self._mailbox.taken  # it may be what somebody waits for
+            self._group.work_on(channel)
+        else:
+            self._group.schedule(channel)
 
     def _refuse_more(self, message: Message) -> Err[AmpeError]:
         self._group.limits.reached(self._queues.reached)
@@ -109,6 +145,7 @@ class Poster:
         """Open a channel with a HelloRequest or a WelcomeRequest."""
         if self._group.closing:
             return message.refuse(AmpeError.SHUTDOWN_STARTED)
+        message._header.check_numbers()
         address = parse_address(message)
         channel: Channel
         if opcode == OpCode.HELLO_REQUEST:
@@ -145,7 +182,7 @@ class Poster:
         return None
 
     def queued_bytes(self, number: int) -> int:
-        """Bytes that wait to be sent on a channel of the group; 0 if it has none of the number."""
+        """Bytes that wait to be sent on that channel of the group; 0 if there is none."""
         channel = self._channels.get(number)
         if isinstance(channel, IoChannel) and channel.group is self._group:
             return channel.conversation.writer.held

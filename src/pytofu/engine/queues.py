@@ -14,13 +14,15 @@ _LIMIT_WHEN_FULL: Final = 64 * 1024
 class SendQueues:
     """One an engine."""
 
-    __slots__ = ("_max_channel", "_max_total", "limit", "total")
+    __slots__ = ("_max_channel", "_max_total", "limit", "returning", "total")
 
     def __init__(self, max_channel: int, max_total: int) -> None:
         self._max_channel = max_channel
         self._max_total = max_total
         self.total: int = 0
         """Bytes that wait to be sent."""
+        self.returning: int = 0
+        """Bytes of these on channels that have closed: they go as the application receives them."""
         self.limit: int = max_channel
         """Bytes that may wait on one channel at the moment."""
 
@@ -39,5 +41,5 @@ class SendQueues:
     @property
     def excess(self) -> int:
         """Bytes by which channels have to be closed: nothing until a quarter above the limit."""
-        most = self._max_total
-        return self.total - most if self.total > most + most // 4 else 0
+        most, waiting = self._max_total, self.total - self.returning
+        return waiting - most if waiting > most + most // 4 else 0

@@ -16,12 +16,14 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
+from weakref import WeakSet
 
 import trio
 
 from pytofu.engine.readiness import Readiness, Source
+from pytofu.links.sockets import in_forked_children
 
-_MOST_EVENTS: Final = 512
+_MOST_EVENTS: Final = 256
 """Sources served in one go, so that the loop gets its turn with many channels too."""
 
 _select: Final[Any] = select
@@ -42,6 +44,7 @@ class PollingReactor(Readiness):
         "_sources",
         "_thread",
         "_token",
+        "__weakref__",
         "can_lead",
     )
 
@@ -129,6 +132,23 @@ class EpollReactor(PollingReactor):
         self._epoll = select.epoll()
         self._masks: dict[int, int] = {}  # what each descriptor is registered for
         self._epoll.register(self._bell[0], select.EPOLLIN)
+        _epolls.add(self)
+
+    def part_from_parent(self) -> None:
+        """In a forked child: put a poller and a bell of its own in the place of the copies.
+
+        These are the parent's very own. What the child's copy of Trio undoes as it ends would be
+        undone for the parent, which would then wait for ever.
+        """
+        fresh = select.epoll()
+        os.dup2(fresh.fileno(), self._epoll.fileno(), inheritable=False)
+        fresh.close()
+        for copy, bell in dict(zip(self._bell, _open_bell(), strict=True)).items():
+            os.dup2(bell, copy, inheritable=False)
+            os.close(bell)
+        self._masks.clear()
+        self._sources.clear()
+        self._epoll.register(self._bell[0], select.EPOLLIN)
 
     def poller_fileno(self) -> int:
         """See `PollingReactor`."""
@@ -189,7 +209,19 @@ class EpollReactor(PollingReactor):
                 source.on_defect()
 
     def _close_poller(self) -> None:
+        _epolls.discard(self)
         self._epoll.close()
+
+
+_epolls: Final[WeakSet[EpollReactor]] = WeakSet()
+
+
+def _part_from_parent() -> None:
+    for reactor in list(_epolls):
+        reactor.part_from_parent()
+
+
+in_forked_children(_part_from_parent)
 
 
 class KqueueReactor(PollingReactor):

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from pytofu.values.address import Address
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 
@@ -40,22 +41,6 @@ PEER_CLOSED: Final = LinkError(AmpeError.PEER_DISCONNECTED)
 """The end that the peer announced: nothing is wrong."""
 
 
-@attrs.frozen
-class Peer:
-    """Who is at the other end of a link, as the system says it: nothing a peer could make up."""
-
-    host: str = ""
-    """Over TCP its IP address, with the zone of a link-local one; IPv4 as such, never mapped."""
-    port: int = 0
-    """Over TCP its port."""
-    pid: int | None = None
-    """Over a Unix socket, where the system tells: its process when it connected or listened."""
-    uid: int | None = None
-    """As `pid`: its user."""
-    gid: int | None = None
-    """As `pid`: its group."""
-
-
 class Link(ABC):
     """One connection, connected or about to be."""
 
@@ -71,6 +56,11 @@ class Link(ABC):
         Before this returns, if it may go on already. It may be called for nothing, even while or
         just after the link is closed.
         """
+
+    @property
+    def has_handshake(self) -> bool:
+        """Whether who the peer is is known only when the link has opened."""
+        return False
 
     @abstractmethod
     def open(self) -> Wait | LinkError | None:
@@ -90,7 +80,10 @@ class Link(ABC):
 
     @abstractmethod
     def send(self, data: bytes | memoryview) -> int | Wait | LinkError:
-        """Take some of `data`, which is not empty; how many bytes were taken, at least one."""
+        """Take some of `data`, which is not empty; how many bytes were taken, at least one.
+
+        After a `Wait` the same data has to be offered again, or more of it behind.
+        """
 
     @abstractmethod
     def end(self) -> Wait | LinkError | None:
@@ -104,7 +97,7 @@ class Link(ABC):
         """
 
     @abstractmethod
-    def peer(self) -> Peer:
+    def peer(self) -> PeerInfo:
         """Who is at the other end; what the system does not know any more is left out."""
 
     def acknowledge(self) -> None:  # noqa: B027 (most have nothing to do)

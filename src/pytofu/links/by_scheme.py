@@ -3,11 +3,14 @@
 What needs no waiting is done at once, by the functions that begin; they answer with None where
 there is something to wait for that has no descriptor, a name to resolve above all. Then the
 others do it, in a task.
+
+TLS needs a context, for the side that it is; the others have no use for it.
 """
 
+import ssl
 from typing import Final
 
-from pytofu.links import memory, tcp, uds
+from pytofu.links import memory, tcp, tls, uds
 from pytofu.links.base import Link, LinkError, Listening
 from pytofu.links.settings import TCPSettings
 from pytofu.values.address import (
@@ -16,6 +19,8 @@ from pytofu.values.address import (
     MemoryServerAddress,
     TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
 )
@@ -24,7 +29,9 @@ from pytofu.values.status import AmpeError
 _DEFAULT: Final = TCPSettings()
 
 
-def begin_connect(address: Address, *, settings: TCPSettings = _DEFAULT) -> Link | LinkError | None:
+def begin_connect(
+    address: Address, *, settings: TCPSettings = _DEFAULT, context: ssl.SSLContext | None = None
+) -> Link | LinkError | None:
     """Connect without waiting; None if that is not possible.
 
     The link may still be connecting: `open` says so, and goes on when its descriptor is writable.
@@ -34,6 +41,8 @@ def begin_connect(address: Address, *, settings: TCPSettings = _DEFAULT) -> Link
     match address:
         case TCPClientAddress():
             return tcp.begin_connect(address, settings)
+        case TLSClientAddress():
+            return tls.begin_connect(address, settings, context)
         case UDSClientAddress():
             return uds.begin_connect(address, settings)
         case MemoryClientAddress():
@@ -42,14 +51,20 @@ def begin_connect(address: Address, *, settings: TCPSettings = _DEFAULT) -> Link
             return _not_for("connecting", address)
 
 
-async def connect(address: Address, *, settings: TCPSettings = _DEFAULT) -> Link | LinkError:
-    """Connect, however long it takes; the link is open. Cancelling closes everything.
+async def connect(
+    address: Address, *, settings: TCPSettings = _DEFAULT, context: ssl.SSLContext | None = None
+) -> Link | LinkError:
+    """Connect, however long it takes; over TLS, hands are still to be shaken.
+
+    Cancelling closes everything.
 
     Errors: as `begin_connect`; INVALID_ADDRESS also for a name that cannot be resolved.
     """
     match address:
         case TCPClientAddress():
             return await tcp.connect(address, settings)
+        case TLSClientAddress():
+            return await tls.connect(address, settings, context)
         case UDSClientAddress():
             return await uds.connect(address, settings)
         case MemoryClientAddress():
@@ -59,7 +74,11 @@ async def connect(address: Address, *, settings: TCPSettings = _DEFAULT) -> Link
 
 
 def begin_listen(
-    address: Address, *, reuse_port: bool, settings: TCPSettings = _DEFAULT
+    address: Address,
+    *,
+    reuse_port: bool,
+    settings: TCPSettings = _DEFAULT,
+    context: ssl.SSLContext | None = None,
 ) -> list[Listening] | LinkError | None:
     """Listen at a literal, a path or a name of the process; None for a name to be resolved.
 
@@ -69,6 +88,10 @@ def begin_listen(
     match address:
         case TCPServerAddress():
             return tcp.begin_listen(address, reuse_port=reuse_port, settings=settings)
+        case TLSServerAddress():
+            return tls.begin_listen(
+                address, reuse_port=reuse_port, settings=settings, context=context
+            )
         case UDSServerAddress():
             return uds.begin_listen(address, settings)
         case MemoryServerAddress():
@@ -78,7 +101,11 @@ def begin_listen(
 
 
 async def listen(
-    address: Address, *, reuse_port: bool, settings: TCPSettings = _DEFAULT
+    address: Address,
+    *,
+    reuse_port: bool,
+    settings: TCPSettings = _DEFAULT,
+    context: ssl.SSLContext | None = None,
 ) -> list[Listening] | LinkError:
     """Listen wherever the address stands for: at every address of a name that works.
 
@@ -88,6 +115,10 @@ async def listen(
     match address:
         case TCPServerAddress():
             return await tcp.listen(address, reuse_port=reuse_port, settings=settings)
+        case TLSServerAddress():
+            return await tls.listen(
+                address, reuse_port=reuse_port, settings=settings, context=context
+            )
         case UDSServerAddress():
             return uds.begin_listen(address, settings)
         case MemoryServerAddress():

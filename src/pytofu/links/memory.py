@@ -14,9 +14,10 @@ from typing import Final
 
 import trio
 
-from pytofu.links.base import PEER_CLOSED, Link, LinkError, Listening, Peer, Wait
+from pytofu.links.base import PEER_CLOSED, Link, LinkError, Listening, Wait
 from pytofu.links.sockets import BACKLOG, RETRY, failure, in_forked_children
 from pytofu.values.address import MemoryClientAddress, MemoryServerAddress
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 CAPACITY: Final = 65536
@@ -142,9 +143,9 @@ class MemoryLink(Link):
             wake = other._wake
         wake()
 
-    def peer(self) -> Peer:
+    def peer(self) -> PeerInfo:
         """As `Link.peer`: this process."""
-        return Peer(pid=os.getpid())
+        return PeerInfo(pid=os.getpid(), scheme="mem")
 
 
 _NOWHERE: Final = MemoryLink()

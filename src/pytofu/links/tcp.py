@@ -12,12 +12,13 @@ from typing import Final, cast
 import attrs
 import trio
 
-from pytofu.links.base import Link, LinkError, Listening, Peer, Wait
+from pytofu.links.base import Link, LinkError, Listening, Wait
 from pytofu.links.ip import Host, SockAddr, literal, place, shown_host
 from pytofu.links.settings import Option, TCPSettings, set_options
 from pytofu.links.sockets import BACKLOG, SocketLink, SocketListening, failure
 from pytofu.patterns.cleanup import ErrDefer
 from pytofu.values.address import TCPClientAddress, TCPServerAddress
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 log: Final = logging.getLogger("pytofu")
@@ -96,13 +97,13 @@ class TCPLink(SocketLink):
         if _QUICKACK is not None:
             set_options(self._sock, [(socket.IPPROTO_TCP, _QUICKACK, 1)])
 
-    def peer(self) -> Peer:
+    def peer(self) -> PeerInfo:
         """As `Link.peer`: nobody, once the connection is broken."""
         try:
             sockaddr = self._sock.getpeername()
         except OSError:
-            return Peer()
-        return Peer(shown_host(sockaddr), sockaddr[1])
+            return PeerInfo(scheme="tcp")
+        return PeerInfo(shown_host(sockaddr), sockaddr[1], scheme="tcp")
 
 
 def _refuse_own_end(sock: socket.socket, port: int) -> None:

@@ -8,12 +8,13 @@ from typing import Final
 
 import trio
 
-from pytofu.links.base import Link, LinkError, Listening, Peer, Wait
+from pytofu.links.base import Link, LinkError, Listening, Wait
 from pytofu.links.settings import Option, TCPSettings, set_options
 from pytofu.links.socket_file import SocketFile, bind
 from pytofu.links.sockets import BACKLOG, RETRY, SocketLink, SocketListening, failure
 from pytofu.patterns.cleanup import ErrDefer
 from pytofu.values.address import UDSClientAddress, UDSServerAddress
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 _PEER_CREDENTIALS: Final = getattr(socket, "SO_PEERCRED", None)
@@ -32,17 +33,17 @@ class UDSLink(SocketLink):
         """As `Link.open`: it always is."""
         return None
 
-    def peer(self) -> Peer:
+    def peer(self) -> PeerInfo:
         """As `Link.peer`; on Linux."""
         if _PEER_CREDENTIALS is None:
-            return Peer()
+            return PeerInfo(scheme="uds")
         size = _CREDENTIALS.size
         try:
             known = self._sock.getsockopt(socket.SOL_SOCKET, _PEER_CREDENTIALS, size)
         except OSError:
-            return Peer()
+            return PeerInfo(scheme="uds")
         pid, uid, gid = _CREDENTIALS.unpack(known)
-        return Peer(pid=pid, uid=uid, gid=gid)
+        return PeerInfo(pid=pid, uid=uid, gid=gid, scheme="uds")
 
 
 # ---------------------------------------------------------------------- connecting

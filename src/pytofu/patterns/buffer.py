@@ -1,6 +1,6 @@
 """`Appendable`: a growable byte buffer. Source: pattern guide, section 5."""
 
-type _Bytes = bytes | bytearray | memoryview
+from pytofu.patterns.arguments import Bytes, as_bytes, whole_number
 
 
 class NoSpaceLeft(ValueError):
@@ -32,7 +32,9 @@ class Appendable:
 
     # The bytearray holds the content only; the capacity is a number kept beside it.
 
-    def __init__(self, data: _Bytes = b"", *, capacity: int = 256, rounding: int = 256) -> None:
+    def __init__(self, data: Bytes = b"", *, capacity: int = 256, rounding: int = 256) -> None:
+        capacity = whole_number("capacity", capacity)
+        rounding = whole_number("rounding", rounding)
         if capacity < 0:
             raise ValueError(f"capacity must not be negative, is {capacity}")
         if rounding < 1:
@@ -52,17 +54,16 @@ class Appendable:
         """A copy of the content, or None when there is none."""
         return bytes(self._data) if self._data else None
 
-    def append(self, data: _Bytes) -> None:
+    def append(self, data: Bytes) -> None:
         """Add bytes at the end, growing the capacity where it is too small."""
-        self._data += data
+        self._data += as_bytes("Appendable.append", data)
         length = len(self._data)
         if length > self._capacity:
             self._capacity = max(2 * self._capacity, self._round_up(length))
 
-    def copy(self, data: _Bytes) -> None:
+    def copy(self, data: Bytes) -> None:
         """Replace the content by these bytes, growing the capacity where it is too small."""
-        # bytes() first: `data` may be this very buffer, or not be a buffer at all.
-        content = bytes(memoryview(data))
+        content = bytes(as_bytes("Appendable.copy", data))  # first: it may be no buffer at all
         self.reset()
         self.append(content)
 
@@ -72,6 +73,7 @@ class Appendable:
         Raises `NoSpaceLeft` if the capacity is smaller (use `append` to grow), `ValueError` if
         the length is negative; the content is then as before.
         """
+        length = whole_number("length", length)
         if length < 0:
             raise ValueError(f"length must not be negative, is {length}")
         if length > self._capacity:
@@ -88,6 +90,7 @@ class Appendable:
         Raises `NotEnoughMemory` if there are fewer, `ValueError` if the count is negative; the
         content is then as before.
         """
+        count = whole_number("count", count)
         if count < 0:
             raise ValueError(f"count must not be negative, is {count}")
         if count > len(self._data):

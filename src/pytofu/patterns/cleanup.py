@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
+from pytofu.patterns.arguments import must_be_callable
+
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -44,8 +46,10 @@ class ErrDefer:
     ) -> None:
         """Call `func(*args, **kwargs)` if the block is left by an exception.
 
-        Raises `TypeError` for an async function under plain `with`, which could not await it.
+        Raises `TypeError` for what cannot be called, and for an async function under plain
+        `with`, which could not await it.
         """
+        must_be_callable("ErrDefer.register", func)
         if self._plain and inspect.iscoroutinefunction(func):
             raise TypeError(f"{func!r} is async: use `async with ErrDefer()`")
         self._cleanups.append(lambda: func(*args, **kwargs))

@@ -16,9 +16,11 @@ Source: pattern guide, section 11.
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, Final, Generic, Literal, Never, TypeVar, assert_never, cast, overload
+from typing import Any, Final, Generic, Literal, Never, TypeVar, cast, overload
 
 import attrs
+
+from pytofu.patterns.arguments import must_be_callable, wrong_type
 
 # Old-style and explicit: a Result[int, E] has to be a Result[int | None, E] too, and the variance
 # of an attrs class is not inferred right everywhere (mypy; pyright on Python 3.13 and later).
@@ -107,6 +109,11 @@ OK: Final[Ok[None]] = Ok(None)
 """The one `Ok(None)`, shared so that success without a value costs no allocation."""
 
 
+def no_result(what: str, given: Never) -> TypeError:
+    """The exception for something that is neither `Ok` nor `Err`; typed to be unreachable."""
+    return wrong_type(what, "a Result, Ok or Err", given)
+
+
 class _PropagateError(Exception):
     """Carries an error from `try_result` up to the nearest `with_error_propagation`.
 
@@ -141,7 +148,7 @@ def try_result[T](result: Result[T, object]) -> T:
         case Err(error):
             raise _PropagateError(error)
         case _:
-            assert_never(result)
+            raise no_result("try_result", result)
 
 
 @overload
@@ -159,6 +166,7 @@ def with_error_propagation(func: Callable[..., Any]) -> Callable[..., Any]:
     exceptions, cancellation among them, pass untouched. The nearest decorated function on the
     call stack takes the error. Source: pattern guide, section 11 (error propagation).
     """
+    must_be_callable("with_error_propagation", func)
     if inspect.iscoroutinefunction(func):
         async_func = cast("Callable[..., Coroutine[Any, Any, Any]]", func)
 
@@ -192,7 +200,7 @@ def catch_or[T, D](result: Result[T, object], default: D) -> T | D:
         case Err():
             return default
         case _:
-            assert_never(result)
+            raise no_result("catch_or", result)
 
 
 def catch_with[T, U, E, F](
@@ -208,4 +216,4 @@ def catch_with[T, U, E, F](
         case Err(error):
             return handler(error)
         case _:
-            assert_never(result)
+            raise no_result("catch_with", result)

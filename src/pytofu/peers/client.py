@@ -1,5 +1,6 @@
 """`connect`: a peer for the length of an `async with` block."""
 
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -32,11 +33,13 @@ async def connect(
     reconnect: Backoff | None = None,
     heartbeat: float | None = None,
     on_peer: OnPeer | None = None,
+    tls: ssl.SSLContext | None = None,
     ampe: Ampe | None = None,
 ) -> AsyncGenerator[Peer]:
     """A peer for the length of an `async with` block.
 
-    `address` is `tcp://HOST:PORT`, `uds://PATH` or an address object. `handler` answers what the
+    `address` is `tcp://HOST:PORT`, `tls://HOST:PORT`, `uds://PATH` or an address object; `tls` says
+    whom to trust. `handler` answers what the
     peer asks, 64 calls at a time. `hello` are headers for the peer to see as its `Peer.info`.
     `on_peer(peer)` is run, to its end, when the connection is there, before anything else is
     asked on it. With `heartbeat`, a peer from which nothing is heard for twice as many seconds is
@@ -57,7 +60,7 @@ async def connect(
         raise ValueError("a heartbeat takes more than 0 seconds")
     lines = list(checked(hello).items())
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
-    async with engine_manager as engine, engine.open_channel_group() as chnls:
+    async with engine_manager as engine, engine.open_channel_group(tls_client=tls) as chnls:
         failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
             try:

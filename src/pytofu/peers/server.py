@@ -1,5 +1,6 @@
 """`serve`: a handler for whoever connects, until it is cancelled."""
 
+import ssl
 from contextlib import nullcontext
 from functools import partial
 
@@ -33,18 +34,19 @@ async def serve(
     on_peer: OnPeer | None = None,
     topics: Topics | None = None,
     grace: float = 5.0,
+    tls: ssl.SSLContext | None = None,
     ampe: Ampe | None = None,
     task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer calls at the addresses until cancelled.
 
-    Addresses are `tcp://HOST:PORT` (port 0: the system chooses), `uds://PATH` or address objects;
-    `nursery.start` gives them back as texts, with the real ports. `handler(peer, request)` is run
-    in a task of its own for each request, `calls_per_peer` at a time for each peer; what it
-    returns is the answer. `RemoteError` that it raises goes to the caller as it is, any other
-    exception as code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each
-    peer that comes, and cancelled when it goes. What is published on `topics` peers can subscribe
-    to.
+    Addresses are `tcp://HOST:PORT` (port 0: the system chooses), `tls://HOST:PORT`, `uds://PATH` or
+    address objects; `nursery.start` gives them back as texts, with the real ports. `tls` has the
+    certificate for those over TLS, and says whose to ask for. `handler(peer, request)` is run in a
+    task of its own for each request, `calls_per_peer` at a time for each peer; what it returns is
+    the answer. `RemoteError` that it raises goes to the caller as it is, any other exception as
+    code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each peer that comes,
+    and cancelled when it goes. What is published on `topics` peers can subscribe to.
 
     Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye.
     Raises OSError if it cannot listen, ValueError for what is no address. Nothing is left behind.
@@ -53,7 +55,7 @@ async def serve(
         raise ValueError("no address to listen on")
     targets = [server_address(one) if isinstance(one, str) else one for one in addresses]
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
-    async with engine_manager as engine, engine.open_channel_group() as chnls:
+    async with engine_manager as engine, engine.open_channel_group(tls_server=tls) as chnls:
         failure: BaseException
         accepting = _Accepting(engine, chnls, handler, on_peer, topics, calls_per_peer)
         async with trio.open_nursery() as nursery:

@@ -52,9 +52,13 @@ from pytofu.values.header import HEADER_LEN, OpCode
 from pytofu.values.message import Account, Message
 from pytofu.values.status import AmpeError, AmpeStatus
 
-_GREETING: Final = frozenset({State.HELLO_SENT, State.HELLO_THEN_BYE_SENT})
-_BYE_UNANSWERED: Final = frozenset({State.BYE_SENT, State.BYE_CROSSED})
-_CLOSING: Final = frozenset({State.BYE_ANSWERED, State.FINISHING})
+# Tuples: to look into a set, a member of an Enum is hashed by a function in Python.
+_GREETING: Final = (State.HELLO_SENT, State.HELLO_THEN_BYE_SENT)
+_BYE_UNANSWERED: Final = (State.BYE_SENT, State.BYE_CROSSED)
+_CLOSING: Final = (State.BYE_ANSWERED, State.FINISHING)
+
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+_SPEAKS_TLS: Final = "the peer speaks TLS: TLS at a plain port"
 
 
 @attrs.frozen(kw_only=True)
@@ -198,7 +202,7 @@ class Conversation:
         ending = self.ending
         assert ending is not None
         yield from self.take_returned()
-        if ending is not ENDINGS[Cause.HELLO_UNANSWERED]:
+        if not ending.unanswered:
             self.writer.forget_written()
         opcode = OpCode.HELLO_RESPONSE if ending.answers_hello else None
         for message in self.writer.unsent():
@@ -230,7 +234,9 @@ class Conversation:
             more, state = reader.read(self.number, self._receive_rules, room - len(messages))
             messages += more
         if reader.violation is not None:
-            self.end(violated(reader.violation))
+            first = self.state is State.HELLO_AWAITED
+            tls = first and reader.refused.startswith(_TLS_HANDSHAKE)
+            self.end(violated(reader.violation, _SPEAKS_TLS if tls else ""))
         elif reader.oversized:
             self.end(Cause.HELLO_TOO_LARGE)
         elif not reader.kept:
@@ -321,6 +327,19 @@ class Conversation:
         return self.state is State.FINISHING and not self.writer.size
 
     # ------------------------------------------------------------------ the time
+
+    @property
+    def is_at_ease(self) -> bool:
+        """Whether it is open, both sides read, and nothing is half received or half sent.
+
+        Then there is no deadline, and nothing to do but to receive and to send.
+        """
+        return (
+            self.state is State.OPEN
+            and not self.paused
+            and self._full_since == math.inf
+            and not self.reader.busy
+        )
 
     def deadline(self) -> float:
         """When time will be up if nothing happens before; infinity if never."""

@@ -30,6 +30,8 @@ class Ending:
     """The system's own text, or the option whose limit was reached."""
     answers_hello: bool = False
     """Whether the HelloRequest comes back as its own response: its address leads nowhere."""
+    unanswered: bool = False
+    """Whether what was written counts as not sent: there was nobody who has taken it."""
 
 
 class Cause(Enum):
@@ -57,6 +59,8 @@ class Cause(Enum):
     """The peer did not answer our ByeRequest in time."""
     NOT_CLOSED_IN_TIME = auto()
     """We are done, or leaving, and the peer did not take the rest and close in time."""
+    NOT_WANTED = auto()
+    """The application does not want this peer, of which it was asked after the handshake."""
     HELLO_TOO_LARGE = auto()
     """The HelloRequest of an accepted connection is larger than allowed."""
     TOO_MUCH_UNFINISHED = auto()
@@ -75,6 +79,9 @@ ENDINGS: Final[Mapping[Cause, Ending]] = {
     Cause.HELLO_LATE: Ending(
         AmpeStatus.NOT_ALLOWED, reset=True, by_limit=True, detail="hello_timeout"
     ),
+    Cause.NOT_WANTED: Ending(
+        AmpeStatus.NOT_ALLOWED, reset=True, by_limit=True, detail="accept_filter"
+    ),
     Cause.HELLO_TOO_LARGE: Ending(
         AmpeStatus.NOT_ALLOWED, reset=True, by_limit=True, detail="max_hello_bytes"
     ),
@@ -84,6 +91,7 @@ ENDINGS: Final[Mapping[Cause, Ending]] = {
         unsent=AmpeStatus.CONNECT_FAILED,
         by_limit=True,
         detail="hello_timeout",
+        unanswered=True,
     ),
     Cause.NOT_CONNECTED_IN_TIME: Ending(
         AmpeStatus.CONNECT_FAILED,
@@ -123,9 +131,9 @@ ENDINGS: Final[Mapping[Cause, Ending]] = {
 """Every cause, and what follows from it."""
 
 
-def violated(error: AmpeError) -> Ending:
+def violated(error: AmpeError, detail: str = "") -> Ending:
     """The peer did what it may not do (PROTOCOL 5)."""
-    return Ending(error.to_status(), reset=True)
+    return Ending(error.to_status(), reset=True, detail=detail)
 
 
 def not_connected(error: AmpeError, detail: str, *, answers_hello: bool) -> Ending:
@@ -135,6 +143,7 @@ def not_connected(error: AmpeError, detail: str, *, answers_hello: bool) -> Endi
 
 
 def broken(error: AmpeError, detail: str) -> Ending:
-    """The connection broke."""
+    """The connection broke; with CONNECT_FAILED, before anybody took anything (TLS)."""
     status = error.to_status()
-    return Ending(status, reset=True, unsent=status, detail=detail)
+    unanswered = error is AmpeError.CONNECT_FAILED
+    return Ending(status, reset=True, unsent=status, detail=detail, unanswered=unanswered)

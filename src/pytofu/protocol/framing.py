@@ -9,7 +9,16 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pytofu.protocol.lifecycle import Rule, State
-from pytofu.values.header import HEADER_LEN, HEADER_STRUCT, MAX_PART_LEN, BinaryHeader
+from pytofu.values.header import (
+    HEADER_LEN,
+    HEADER_STRUCT,
+    MAX_MESSAGE_ID,
+    MAX_PART_LEN,
+    OPCODE_BITS,
+    ORIGIN_BIT,
+    BinaryHeader,
+    OpCode,
+)
 from pytofu.values.message import Account, Message
 from pytofu.values.status import AmpeError
 from pytofu.values.text_headers import without_local_headers
@@ -37,6 +46,9 @@ _WIRE_BITS: Final = 0b0010_1111
 """What of a proto byte is sent: opcode and more. Origin is always application there, and the
 internal bits belong to the receiving engine."""
 
+_NOT_ORIGIN_BIT: Final = 0xFF & ~ORIGIN_BIT
+_SIGNAL: Final = int(OpCode.SIGNAL)  # a plain int: quicker to compare with
+
 _unpack_header: Final = HEADER_STRUCT.unpack_from
 _pack_header: Final = HEADER_STRUCT.pack
 
@@ -59,6 +71,7 @@ class FrameReader:
         "longest",
         "oversized",
         "read_len",
+        "refused",
         "violation",
     )
 
@@ -77,6 +90,8 @@ class FrameReader:
         """Bytes of a frame that has begun and is not yet whole."""
         self._needed = HEADER_LEN  # bytes with which going on makes sense
         self.violation: AmpeError | None = None
+        self.refused: bytes = b""
+        """How the frame begins that was the violation, or too long."""
 
     @property
     def unread(self) -> int:
@@ -145,6 +160,7 @@ class FrameReader:
             rule = rules[proto]
             if rule is not None and isinstance(rule, AmpeError):
                 self.violation = rule
+                self.refused = data[pos : pos + HEADER_LEN]
                 self.read_len += pos - self._pos
                 self._data = b""
                 self._pos = 0
@@ -253,40 +269,70 @@ class FrameWriter:
 
         True when so much has come together since the last time that it should be written.
         """
-        header = message._header
-        text_len, body_len = header.text_headers_len, header.body_len
-        text = b""
-        if text_len:
-            text = without_local_headers(message._text_bytes())
-            header.text_headers_len = text_len = len(text)
+        header, body = message._header, message.payload
+        text = without_local_headers(message._text_bytes())
+        header.text_headers_len = text_len = len(text)
         frame = _pack_header(
             header.channel_number,
             header.proto_byte & _WIRE_BITS,
             0,
             header.message_id,
             text_len,
-            body_len,
+            header.body_len,
         )
-        pieces = self._open
-        pieces.append(frame + text if text_len else frame)
-        if body_len:
-            body = message._body
-            pieces.append(body if isinstance(body, bytes) else bytes(body))
-        self._count = count = self._count + 1
-        length = HEADER_LEN + text_len + body_len
+        self._open.append(frame + text if text else frame)
+        if body:
+            self._open.append(body)
+        length = HEADER_LEN + text_len + len(body)
         self.size += length
         self.held += length
-        self._open_len = length = self._open_len + length
-        if length >= BLOCK_LEN:
-            # Joined now: a frame of 16 bytes in a list takes five times as much.
-            if self._sealed is None:
-                self._sealed = deque()
-            self._sealed.append((b"".join(pieces), count))
-            self._open, self._open_len, self._count = [], 0, 0
+        self._open_len = open_len = self._open_len + length
+        self._count = count = self._count + 1
+        return (count == self.burst or open_len >= BLOCK_LEN) and self._close_burst()
+
+    def push_ordinary(self, message: Message) -> bool | None:
+        """`Message.check_and_prepare` and `push` in one pass, as most messages allow.
+
+        None, and nothing is done, but for a Request, a Response or a Signal that is in order, has
+        a channel number and a message_id, no text headers, and plain bytes as its body.
+        """
+        header, body = message._header, message._body
+        proto, message_id = header.proto_byte & _NOT_ORIGIN_BIT, header.message_id
+        if (
+            type(body) is not bytes
+            or message._text
+            or message._released
+            or proto & OPCODE_BITS > _SIGNAL
+            or not 0 < message_id <= MAX_MESSAGE_ID
+            or not header.channel_number
+            or (length := len(body)) > MAX_PART_LEN
+        ):
+            return None
+        header.proto_byte = proto
+        header.status = header.text_headers_len = 0
+        header.body_len = length
+        pieces = self._open
+        pieces.append(
+            _pack_header(header.channel_number, proto & _WIRE_BITS, 0, message_id, 0, length)
+        )
+        if length:
+            pieces.append(body)
+        length += HEADER_LEN
+        self.size += length
+        self.held += length
+        self._open_len = open_len = self._open_len + length
+        self._count = count = self._count + 1
+        return (count == self.burst or open_len >= BLOCK_LEN) and self._close_burst()
+
+    def _close_burst(self) -> bool:
+        if self._open_len < BLOCK_LEN:
+            self.burst = LONG_BURST
             return True
-        if count != self.burst:
-            return False
-        self.burst = LONG_BURST
+        # Joined now: a frame of 16 bytes in a list takes five times as much.
+        if self._sealed is None:
+            self._sealed = deque()
+        self._sealed.append((b"".join(self._open), self._count))
+        self._open, self._open_len, self._count = [], 0, 0
         return True
 
     def block(self) -> bytes | memoryview:

@@ -1,5 +1,6 @@
 """`open_ampe` and `Ampe`: the engine as applications see it (PROTOCOL 2)."""
 
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -11,9 +12,12 @@ import trio
 from pytofu.engine.engine import Engine
 from pytofu.engine.group import Group
 from pytofu.engine.options import Options
+from pytofu.patterns.arguments import must_be
 from pytofu.patterns.result import Err, Ok, Result
+from pytofu.public.belonging import Belonging, here, require_trio
 from pytofu.public.boundary import public_api
 from pytofu.public.channel_group import ChannelGroup
+from pytofu.public.refusals import wrong_holder
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.errors import AmpeException
 from pytofu.values.holder import Holder
@@ -51,16 +55,22 @@ class AmpeStatistics:
     """How often each limit was reached, by the name of its option; without those that were not."""
 
 
-class Ampe:
+class Ampe(Belonging):
     """The engine: it owns the message pool, the channel groups and their channels.
 
-    Made by `open_ampe`. Several in a process are fine. To be used from the Trio thread that
-    opened it; from other threads through `trio.from_thread.run_sync`.
+    Made by `open_ampe`. Several in a process are fine.
+
+    **Threads and forks.** To be used from the Trio thread that opened it; from other threads
+    through `trio.from_thread.run_sync`. Only `ChannelGroup.update_receiver` may be called from any
+    thread. A forked child has no part in its parent's engine: it opens its own, in its own
+    `trio.run`, and ends by `os._exit`, as what `multiprocessing` starts does. Any call from
+    elsewhere raises `RuntimeError`, before anything has changed.
     """
 
     __slots__ = ("_engine",)
 
     def __init__(self, engine: Engine) -> None:
+        super().__init__()
         self._engine = engine
 
     @overload
@@ -77,6 +87,8 @@ class Ampe:
         the engine shuts down.
         """
         # What `public_api` does, written out: this is the hot path.
+        if here() != self._thread:
+            raise self._misplaced("Ampe.get")
         engine = self._engine
         if engine.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
@@ -87,20 +99,36 @@ class Ampe:
         """Put a message back to the pool and empty the holder; an empty holder is left alone.
 
         Works after shutdown too. Raises `MessageReleasedError` for a message that somebody else
-        has posted or put back: it had two owners.
+        has posted or put back: it had two owners; `TypeError` for what is no holder of a message.
         """
-        message = holder.take()
-        if message is not None:
-            self._engine.budget.put(message)
+        if here() != self._thread:
+            raise self._misplaced("Ampe.put")
+        try:
+            message = holder._value
+            if message is None:
+                return
+            _ = message._header.proto_byte
+        except AttributeError:
+            raise wrong_holder("Ampe.put", holder) from None
+        holder._value = None
+        self._engine.budget.put(message)
 
     @public_api
     @trio.lowlevel.enable_ki_protection
-    def create(self) -> Result[ChannelGroup, AmpeError]:
+    def create(
+        self,
+        *,
+        tls_client: ssl.SSLContext | None = None,
+        tls_server: ssl.SSLContext | None = None,
+    ) -> Result[ChannelGroup, AmpeError]:
         """A new channel group, to be destroyed by `destroy` or by leaving the engine.
 
+        Its contexts for TLS are those given, or else the engine's (`Options`).
         Raises `ShutdownException` once the engine shuts down.
         """
-        match self._engine.create():
+        if here() != self._thread:
+            raise self._misplaced("Ampe.create")
+        match self._engine.create(tls_client, tls_server):
             case Ok(group):
                 return Ok(ChannelGroup(group))
             case Err() as err:
@@ -112,35 +140,43 @@ class Ampe:
 
         Its mailbox is emptied into the pool at once, and whoever waits to receive gets
         `ShutdownException`. Takes at most `Options.close_timeout`. A checkpoint; cancelling it
-        closes the rest at once, with resets. A second call waits for the first.
+        closes the rest at once, with resets. A second call waits for the first. Raises `TypeError`
+        for what is no group, `ValueError` for one of another engine.
         """
-        group = chnls._group
-        group.close(abort=False)
-        try:
-            await group.closed.wait()
-        finally:
-            if not group.closed.is_set():
-                await _abort(group)
+        if here() != self._thread:
+            raise self._misplaced("Ampe.destroy")
+        must_be("Ampe.destroy", "a ChannelGroup", ChannelGroup, chnls)
+        if chnls._group.budget is not self._engine.budget:
+            raise ValueError(f"Ampe.destroy was given a group of another engine: {chnls!r}")
+        await _destroy(chnls._group)
 
     @asynccontextmanager
     @trio.lowlevel.enable_ki_protection
-    async def open_channel_group(self) -> AsyncGenerator[ChannelGroup]:
+    async def open_channel_group(
+        self,
+        *,
+        tls_client: ssl.SSLContext | None = None,
+        tls_server: ssl.SSLContext | None = None,
+    ) -> AsyncGenerator[ChannelGroup]:
         """A channel group for the length of an `async with` block.
 
         Leaving the block normally destroys the group in good order, as `destroy` does; leaving it
         by an exception or cancellation closes every channel at once, with resets, and the
-        exception goes on as it is. Raises `ShutdownException` once the engine shuts down.
+        exception goes on as it is. Contexts as for `create`. Raises `ShutdownException` once the
+        engine shuts down.
         """
-        chnls = self.create()
+        chnls = self.create(tls_client=tls_client, tls_server=tls_server)
         try:
             yield chnls
         except BaseException:
             await _abort(chnls._group)
             raise
-        await self.destroy(chnls)
+        await _destroy(chnls._group)
 
     def statistics(self) -> AmpeStatistics:
         """The engine's counters at this moment."""
+        if here() != self._thread:
+            raise self._misplaced("Ampe.statistics")
         engine = self._engine
         traffic = attrs.evolve(engine.past_traffic)
         for group in engine.groups:
@@ -161,6 +197,15 @@ class Ampe:
         )
 
 
+async def _destroy(group: Group) -> None:
+    group.close(abort=False)
+    try:
+        await group.closed.wait()
+    finally:
+        if not group.closed.is_set():
+            await _abort(group)
+
+
 async def _abort(closable: "Engine | Group") -> None:
     closable.close(abort=True)
     with trio.CancelScope(shield=True):
@@ -175,14 +220,29 @@ class open_ampe:  # reads as the function that it is for its users
     once. Either way no task, socket or socket file of the engine is left. The exception leaves
     the block as itself; only if the engine failed too, which would be a defect in pytofu, are
     both in one group. Entering is a checkpoint, leaving too.
+
+    Raises `TypeError` for options that are none. Entering raises `RuntimeError` where no Trio task
+    runs, as under asyncio, and for one that has been entered before.
     """
 
     def __init__(self, options: Options | None = None) -> None:
-        self._engine = Engine(options or Options())
-        self._manager = trio.open_nursery()
+        if options is not None:
+            advice = "open_ampe(Options(close_timeout=1))"
+            must_be("open_ampe", "Options", Options, options, advice)
+        self._options = options
+        self._entered = False
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Ampe:
+        require_trio("open_ampe")
+        if self._entered:
+            raise RuntimeError(
+                "this open_ampe() was entered before, and is one engine's: write "
+                "`async with open_ampe() as ampe` for each"
+            )
+        self._entered = True
+        self._engine = Engine(self._options or Options())
+        self._manager = trio.open_nursery()
         await trio.lowlevel.checkpoint_if_cancelled()
         self._nursery = await self._manager.__aenter__()
         self._nursery.start_soon(self._engine.run)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, Concatenate, Protocol, cast
 
+from pytofu.patterns.arguments import must_be_callable, wrong_type
 from pytofu.public.interfaces import MessageSource
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.holder import Holder
@@ -19,7 +20,9 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
 
     The holder is empty from the start if the pool is and the strategy is POOL_ONLY. Posting it
     inside the block gives the message away: there is then nothing to go back. Entering raises
-    what `ampe.get` raises. Zig's `get` with `defer put`. Source: pattern guide, section 8.
+    what `ampe.get` raises. An exception of the block leaves it as itself; that the message could
+    not be put back as well is a note to it. Zig's `get` with `defer put`. Source: pattern guide,
+    section 8.
     """
 
     # Entered once a message, and a class costs less than half of a @contextmanager generator.
@@ -33,12 +36,29 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
         self._strategy = strategy
 
     def __enter__(self) -> Holder[Message]:
-        self._value = self._ampe.get(self._strategy)
+        if self._value is not None:
+            raise RuntimeError(
+                f"borrowed_message holds {self._value!r} already: enter another one, "
+                "with borrowed_message(ampe) as holder"
+            )
+        try:
+            get = self._ampe.get
+        except AttributeError:
+            raise wrong_type("borrowed_message", "an Ampe", self._ampe) from None
+        self._value = get(self._strategy)
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        if self._value is not None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: object
+    ) -> None:
+        if self._value is None:
+            return
+        try:
             self._ampe.put(self)
+        except Exception as error:
+            if exc is None:
+                raise
+            exc.add_note(f"the borrowed message could not be put back: {error}")
 
 
 class HasAmpe(Protocol):
@@ -59,6 +79,7 @@ def with_pool_message[S: HasAmpe, **P, R](
     plain or async, has ended in whatever way, cancellation included. Calling it raises what
     `ampe.get` raises. Source: pattern guide, section 9 (decorator).
     """
+    must_be_callable("with_pool_message", method)
     if inspect.iscoroutinefunction(method):
 
         @wraps(method)

@@ -6,9 +6,10 @@ Source: pattern guide, section 12.
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, assert_never, cast, overload
+from typing import Any, cast, overload
 
-from pytofu.patterns.result import Err, Ok, Result
+from pytofu.patterns.arguments import must_be_callable
+from pytofu.patterns.result import Err, Ok, Result, no_result
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError
 
@@ -27,6 +28,7 @@ def public_api(func: Callable[..., Any]) -> Callable[..., Any]:
     docstring and signature stay. Exceptions of the function itself, cancellation among them,
     pass untouched. Source: pattern guide, section 12 (boundary decorator).
     """
+    must_be_callable("public_api", func)
     if inspect.iscoroutinefunction(func):
         async_func = cast("Callable[..., Coroutine[Any, Any, Any]]", func)
 
@@ -50,4 +52,4 @@ def _value_or_raise[T](result: Result[T, AmpeError]) -> T:
         case Err(error):
             raise AmpeException.from_error(error)
         case _:
-            assert_never(result)
+            raise no_result("public_api", result)

@@ -1,20 +1,23 @@
 """`ChannelGroup`: what an application talks to (PROTOCOL 2 to 4; pattern guide, section 12)."""
 
 import itertools
-import math
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final, Self, overload
+from typing import TYPE_CHECKING, Final, Never, Self, overload
 
 import attrs
 import trio
 
 from pytofu.engine.mailbox import MailBoxStatus
+from pytofu.patterns.arguments import whole_number
 from pytofu.patterns.result import OK, Err, Ok, Result
+from pytofu.public.belonging import NOBODY, Belonging, here
 from pytofu.public.boundary import public_api
+from pytofu.public.refusals import held_message, refusal, wrong_holder
 from pytofu.values.errors import AmpeException, ShutdownException
 from pytofu.values.header import BinaryHeader
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 if TYPE_CHECKING:
@@ -42,16 +45,20 @@ class ChannelGroupStatistics:
     """Bytes that arrived from peers."""
 
 
-class ChannelGroup:
+class ChannelGroup(Belonging):
     """Channels, and one mailbox for everything that arrives on any of them.
 
     Made by `Ampe.open_channel_group` or `Ampe.create`. To be used from the Trio thread of its
-    engine; from other threads through `trio.from_thread.run_sync`.
+    engine; from other threads through `trio.from_thread.run_sync`, but for `update_receiver`,
+    which any thread may call. A call from elsewhere raises `RuntimeError`, and so does one in a
+    forked child, before anything has changed.
     """
 
-    __slots__ = ("_group", "_next_checkpoint", "_post", "_turns", "_where_to_wait")
+    __slots__ = ("_group", "_next_checkpoint", "_post", "_token", "_turns", "_where_to_wait")
 
     def __init__(self, group: "Group") -> None:
+        super().__init__()
+        self._token = trio.lowlevel.current_trio_token()
         self._group = group
         self._post = group.poster.post
         self._where_to_wait = group.poster.where_to_wait
@@ -72,17 +79,23 @@ class ChannelGroup:
         INVALID_HEADERS_LEN, WRONG_ADDRESS, INVALID_BODY_LEN, CHANNEL_CLOSED,
         INVALID_MESSAGE_CHANNEL_GROUP, NOT_ALLOWED, ALLOCATION_FAILED (too much is queued, or all
         channel numbers are in use) or SHUTDOWN_STARTED. The message then stays in the holder, the
-        error in its status.
+        error in its status. Raises `TypeError` for what is no holder of a message.
         """
         # What `public_api` does, written out: this is the hot path.
-        message = holder._value
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.post")
+        try:
+            message: Message = holder._value  # type: ignore[assignment]
+            header = message._header
+            _ = header.proto_byte  # Message itself, the class, has a _header too
+        except AttributeError:
+            raise wrong_holder("ChannelGroup.post", holder) from None
         result = self._post(message)
         if result is not OK:
             assert isinstance(result, Err)
-            raise AmpeException.from_error(result.error)
+            raise refusal(result.error, message)
         holder._value = None
-        assert message is not None
-        return message._header
+        return header
 
     @trio.lowlevel.enable_ki_protection
     async def send(self, holder: Holder[Message]) -> BinaryHeader:
@@ -93,8 +106,10 @@ class ChannelGroup:
         waits and at least once in 64 messages; when cancelled, nothing was posted and the message
         is still in the holder.
         """
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.send")
+        message = held_message("ChannelGroup.send", holder)
         await self._next_checkpoint()()
-        message = holder._value
         if message is not None:
             channel = self._where_to_wait(message)
             if channel is not None:
@@ -106,34 +121,44 @@ class ChannelGroup:
         return self.post(holder)
 
     @overload
-    async def wait_receive(self, timeout_ns: None = None) -> Message: ...
+    async def wait_receive(self, *, timeout_ns: None = None) -> Message: ...
     @overload
-    async def wait_receive(self, timeout_ns: int | None = None) -> Message | None: ...
+    async def wait_receive(self, *, timeout_ns: int | None) -> Message | None: ...
     @trio.lowlevel.enable_ki_protection
-    async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
+    async def wait_receive(
+        self, *misplaced: Never, timeout_ns: int | None = None
+    ) -> Message | None:
         """The next message, of each channel in turn; None when time is up.
 
-        `timeout_ns` is in nanoseconds: None waits for ever, 0 polls (and so does less). The message
-        is the caller's, to be posted or to be put back to the pool.
+        A program on Trio limits the time by `trio.move_on_after` or `trio.fail_after`, in seconds.
+        `timeout_ns`, by its name only, is Zig's, in nanoseconds: None waits for ever, 0 polls (and
+        so does less). The message is the caller's, to be posted or to be put back to the pool.
 
-        Raises `ShutdownException` once the group is destroyed or the engine shut down. A point of
-        cancellation, always, and a schedule point when it waits and at least once in 64 messages;
-        cancelling loses no message.
+        Raises `ShutdownException` once the group is destroyed or the engine shut down, `TypeError`
+        for a time limit that is no whole number. A point of cancellation, always, and a schedule
+        point when it waits and at least once in 64 messages; cancelling loses no message.
         """
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.wait_receive")
+        if misplaced:
+            raise _no_time_limit(misplaced)
+        if timeout_ns is not None:
+            timeout_ns = whole_number("wait_receive's timeout_ns", timeout_ns)
         group = self._group
         if self._turns:
             await self._next_checkpoint()()
             message = group.take()
             if message is not None:
                 return message
-        timeout = math.inf if timeout_ns is None else max(timeout_ns, 0) / 1e9
-        match await group.receive(timeout):
-            case Ok(message):
-                return message
-            case Err(MailBoxStatus.TIMEOUT):
-                return None
-            case Err():
-                raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
+        if timeout_ns is None:
+            result = await group.receive_some_time()
+        else:
+            result = await group.receive(max(timeout_ns, 0) / 1e9)
+        if isinstance(result, Ok):
+            return result.value
+        if result.error is MailBoxStatus.TIMEOUT:
+            return None
+        raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
 
     @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> Message | None:
@@ -141,6 +166,8 @@ class ChannelGroup:
 
         Raises `ShutdownException` once the group is destroyed or the engine shut down.
         """
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.receive_nowait")
         group = self._group
         if self._turns:
             return group.take()
@@ -149,21 +176,38 @@ class ChannelGroup:
         group.look()
         return group.take()
 
-    @public_api
     @trio.lowlevel.enable_ki_protection
-    def update_receiver(self, holder: Holder[Message]) -> Result[None, AmpeError]:
+    def update_receiver(self, holder: Holder[Message]) -> None:
         """Put something into the group's own mailbox, to be received like everything else.
 
         From an empty holder: a SIGNAL from the engine with status RECEIVER_UPDATE, channel 0 and
         message_id 0. A message goes as it is, marked as from the application with status
         RECEIVER_UPDATE; the holder is empty then.
 
-        Raises `ShutdownException` once the group is destroyed or the engine shut down.
+        May be called from any thread, and never waits: it is how other threads reach the task that
+        receives. What one thread puts there stays in order; if the group is destroyed before
+        Trio's thread has seen it, it is dropped, as what waits in the mailbox then is.
+
+        Raises `ShutdownException` once the group is destroyed or the engine shut down, and
+        `TypeError` for what is no holder of a message.
         """
-        result = self._group.update_receiver(holder.value)
-        if result is OK:
-            holder.clear()
-        return result
+        message = held_message("ChannelGroup.update_receiver", holder)
+        group = self._group
+        thread = here()
+        if thread != self._thread and self._thread == NOBODY:
+            raise self._misplaced("ChannelGroup.update_receiver")
+        if group.closing:
+            raise refusal(AmpeError.SHUTDOWN_STARTED, Message())
+        update = group.make_update(message)
+        holder._value = None
+        if thread == self._thread:
+            group.update_receiver(update)
+            return
+        try:
+            self._token.run_sync_soon(group.update_receiver, update)
+        except trio.RunFinishedError:
+            holder._value = None if message is None else update
+            raise refusal(AmpeError.SHUTDOWN_STARTED, update) from None
 
     def __aiter__(self) -> AsyncIterator[Holder[Message]]:
         """Receive in a loop: `async for holder in chnls`.
@@ -180,10 +224,28 @@ class ChannelGroup:
         0 when nothing waits, and for a number that is no open channel of this group. Compare
         `Options.high_water`, from which `send` waits.
         """
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.queued_bytes")
         return self._group.poster.queued_bytes(channel_number)
+
+    @public_api
+    @trio.lowlevel.enable_ki_protection
+    def peer(self, channel_number: int) -> Result[PeerInfo, AmpeError]:
+        """Who is at the other end of an open channel, as the system and TLS say it.
+
+        Empty (its `scheme` too) while the channel has no connection yet, and without an address
+        when the connection has just broken. Raises an `AmpeException`: INVALID_CHANNEL_NUMBER,
+        CHANNEL_CLOSED, INVALID_MESSAGE_CHANNEL_GROUP (another group's channel), or NOT_ALLOWED
+        (a listener).
+        """
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.peer")
+        return self._group.peer(channel_number)
 
     def statistics(self) -> ChannelGroupStatistics:
         """The group's counters at this moment."""
+        if here() != self._thread:
+            raise self._misplaced("ChannelGroup.statistics")
         group = self._group
         return ChannelGroupStatistics(
             channels=len(group.channels),
@@ -199,6 +261,15 @@ class ChannelGroup:
         return f"<ChannelGroup {state}>"
 
 
+def _no_time_limit(misplaced: tuple[object, ...]) -> TypeError:
+    given = ", ".join(map(repr, misplaced))
+    return TypeError(
+        f"wait_receive({given}) names no unit: limit the time by trio.move_on_after({given}) or "
+        f"trio.fail_after({given}), in seconds, around wait_receive(); or say timeout_ns={given}, "
+        "in nanoseconds"
+    )
+
+
 class _Received:
     """The iterator of `async for holder in chnls`."""
 
@@ -211,11 +282,14 @@ class _Received:
 
     @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> Holder[Message]:
+        chnls = self._chnls
+        if here() != chnls._thread:
+            raise chnls._misplaced("async for over a ChannelGroup")
         message = self._holder.take()
         if message is not None:
-            self._chnls._group.budget.put(message)
+            chnls._group.budget.put(message)
         try:
-            message = await self._chnls.wait_receive()
+            message = await chnls.wait_receive()
         except ShutdownException:
             raise StopAsyncIteration from None
         self._holder = Holder(message)

@@ -42,7 +42,7 @@ class MessagePort(Protocol):
         """
         ...
 
-    async def wait_receive(self, timeout_ns: int | None = None) -> Message | None:
+    async def wait_receive(self, *, timeout_ns: int | None = None) -> Message | None:
         """Return the next message; None when `timeout_ns` nanoseconds have passed without one.
 
         None waits for ever, 0 polls. Cancelling it loses no message.

@@ -18,6 +18,8 @@ from pytofu.values.address import (
     MemoryServerAddress,
     TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
     WrongAddress,
@@ -26,15 +28,16 @@ from pytofu.values.address import (
 from pytofu.values.errors import AmpeException
 from pytofu.values.message import Message
 
-type ClientAddress = TCPClientAddress | UDSClientAddress | MemoryClientAddress
-type ServerAddress = TCPServerAddress | UDSServerAddress | MemoryServerAddress
+type ClientAddress = TCPClientAddress | TLSClientAddress | UDSClientAddress | MemoryClientAddress
+type ServerAddress = TCPServerAddress | TLSServerAddress | UDSServerAddress | MemoryServerAddress
 
 _ALL_INTERFACES: Final = "0.0.0.0"
-_SCHEMES: Final = ("tcp", "uds", "mem")
+_SCHEMES: Final = ("tcp", "tls", "uds", "mem")
 _HOST_AND_PORT: Final = re.compile(r"(?:\[([^]]*)\]|([^:\[\]]*))(?::([^:]*))?")
 _PATH: Final = re.compile(r"\.{0,2}/")
 _FORMS: Final = (
-    "HOST:PORT, [IPV6]:PORT, /PATH, tcp://HOST:PORT, uds://PATH, 'tcp|HOST|PORT' or 'uds|PATH'"
+    "HOST:PORT, [IPV6]:PORT, /PATH, tcp://HOST:PORT, tls://HOST:PORT, uds://PATH, 'tcp|HOST|PORT' "
+    "or 'uds|PATH'"
 )
 
 
@@ -45,14 +48,18 @@ class AddressError(ValueError):
 def client_address(text: str) -> ClientAddress:
     """Where to connect to. Raises `AddressError`."""
     address = _parse(text, CONNECT_TO_HEADER, DEFAULT_HOST)
-    assert isinstance(address, TCPClientAddress | UDSClientAddress | MemoryClientAddress)
+    assert isinstance(
+        address, TCPClientAddress | TLSClientAddress | UDSClientAddress | MemoryClientAddress
+    )
     return address
 
 
 def server_address(text: str) -> ServerAddress:
     """Where to listen. Raises `AddressError`."""
     address = _parse(text, LISTEN_ON_HEADER, _ALL_INTERFACES)
-    assert isinstance(address, TCPServerAddress | UDSServerAddress | MemoryServerAddress)
+    assert isinstance(
+        address, TCPServerAddress | TLSServerAddress | UDSServerAddress | MemoryServerAddress
+    )
     return address
 
 
@@ -60,13 +67,19 @@ def address_text(address: Address) -> str:
     """The address in the form without `|`; what a peer got wrong as a question mark."""
     match address:
         case TCPClientAddress(host, port) | TCPServerAddress(host, port):
-            return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+            return f"tcp://{_host_and_port(host, port)}"
+        case TLSClientAddress(host, port) | TLSServerAddress(host, port):
+            return f"tls://{_host_and_port(host, port)}"
         case UDSClientAddress(path) | UDSServerAddress(path):
             return f"uds://{path}"
         case MemoryClientAddress(name) | MemoryServerAddress(name):
             return f"mem://{name}"
         case _:  # WrongAddress
             return "?"
+
+
+def _host_and_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _parse(text: str, header_name: str, default_host: str) -> Address:
@@ -115,7 +128,7 @@ def _header_value(text: str, default_host: str) -> str:
             raise ValueError(f"not an address: {text!r:.80}")
     if " " in host:
         raise ValueError(f"there is a blank in the host, {host!r:.80}")
-    return f"tcp|{host or default_host}|{port or DEFAULT_PORT}"
+    return f"{scheme}|{host or default_host}|{port or DEFAULT_PORT}"
 
 
 def _split(text: str) -> tuple[str, str, str]:

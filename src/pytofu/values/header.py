@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import attrs
 
+from pytofu.patterns.arguments import as_bytes, whole_number
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError, AmpeStatus
@@ -163,6 +164,12 @@ DEFAULT_PROTO_BYTES: Final = tuple(ProtoFields.default(opcode).to_byte() for opc
 """The proto byte of a new message, by opcode."""
 
 
+_FIELDS: Final = (
+    *("channel_number", "proto_byte", "status", "message_id"),
+    *("text_headers_len", "body_len"),
+)  # in the order of the wire
+
+
 class BinaryHeader:
     """The sixteen bytes in front of a message, field by field; every attribute can be written.
 
@@ -231,8 +238,20 @@ class BinaryHeader:
         )
 
     def to_bytes(self) -> bytes:
-        """The header as it goes on the wire, 16 bytes; `struct.error` for fields out of range."""
-        return HEADER_STRUCT.pack(*self._fields())
+        """The header as it goes on the wire, 16 bytes.
+
+        Raises `struct.error` for fields out of range, `TypeError` for those that are no numbers.
+        """
+        try:
+            return HEADER_STRUCT.pack(*self._fields())
+        except struct.error:
+            self.check_numbers()
+            raise
+
+    def check_numbers(self) -> None:
+        """Raise `TypeError` for a field that is no whole number: any may be written into it."""
+        for name, value in zip(_FIELDS, self._fields(), strict=True):
+            whole_number(f"BinaryHeader.{name}", value)
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview) -> Self:
@@ -241,6 +260,7 @@ class BinaryHeader:
         Raises `AmpeException`: INVALID_MESSAGE when there are fewer, INVALID_OP_CODE when the
         opcode is 10-15.
         """
+        data = as_bytes("BinaryHeader.from_bytes", data)
         if len(data) < HEADER_LEN:
             raise AmpeException.from_error(
                 AmpeError.INVALID_MESSAGE, f"a header has {HEADER_LEN} bytes, here are {len(data)}"

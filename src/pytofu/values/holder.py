@@ -3,6 +3,8 @@
 Source: pattern guide, section 8 (ownership transfer).
 """
 
+from typing import TYPE_CHECKING
+
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError
 
@@ -29,7 +31,9 @@ class Holder[T]:
     def unwrap(self) -> T:
         """The value; raises `NullMessageException` when there is none. It stays in the holder."""
         if self._value is None:
-            raise AmpeException.from_error(AmpeError.NULL_MESSAGE)
+            raise AmpeException.from_error(
+                AmpeError.NULL_MESSAGE, "the holder is empty: what it held was given away"
+            )
         return self._value
 
     def is_empty(self) -> bool:
@@ -49,6 +53,15 @@ class Holder[T]:
     def clear(self) -> None:
         """Empty the holder and drop its value."""
         self._value = None
+
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __getattr__(self, name: str) -> None:
+            raise AttributeError(
+                f"a Holder has no attribute {name!r}; what it holds may: holder.unwrap().{name}",
+                name=name,
+                obj=self,
+            )
 
     def __repr__(self) -> str:
         return f"<Holder of {self._value!r}>" if self._value is not None else "<Holder, empty>"

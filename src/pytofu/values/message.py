@@ -10,8 +10,9 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, Final, Never, Self
 
+from pytofu.patterns.arguments import as_bytes, whole_number, wrong_type
 from pytofu.patterns.buffer import Appendable
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.errors import AmpeException
@@ -42,6 +43,27 @@ _LAST_OPCODE: Final = int(OpCode.WELCOME_RESPONSE)
 _PACKAGE: Final = __name__.partition(".")[0]
 
 _tracing = os.environ.get("PYTOFU_TRACE_RELEASES", "0") not in {"", "0"}
+
+
+def _opcode_of(opcode: Any) -> int:
+    """The opcode as it is in the proto byte: one of `OpCode`, or another of the four bits."""
+    if isinstance(opcode, str) and opcode in OpCode.__members__:
+        raise wrong_type("opcode", "an OpCode", opcode, f"OpCode.{opcode}")
+    number = whole_number("opcode", opcode)
+    if not 0 <= number <= OPCODE_BITS:
+        raise ValueError(f"opcode is one of OpCode, 0 to {_LAST_OPCODE}, not {number}")
+    return number
+
+
+def _bytes_of(what: str, data: Any) -> bytes:
+    return bytes(data if isinstance(data, Appendable) else as_bytes(what, data))
+
+
+def _checked(header: Any, text: Any, body: Any) -> tuple[BinaryHeader | None, bytes, bytes]:
+    """What `Message` was given, by a program; the engine's own is right."""
+    if header is not None and not isinstance(header, BinaryHeader):
+        raise wrong_type("Message", "a BinaryHeader first", header)
+    return header, _bytes_of("Message's text_headers", text), _bytes_of("Message's body", body)
 
 
 class MessageReleasedError(RuntimeError):
@@ -113,6 +135,8 @@ class Message:
         _account: Account | None = None,
         _cost: int = 0,
     ) -> None:
+        if _account is None and (body or text_headers or header is not None):
+            header, text_headers, body = _checked(header, text_headers, body)
         self._account = _account  # to credit, when the message is given back,
         self._cost = _cost  # with so many bytes
         self._header = BinaryHeader() if header is None else header
@@ -176,8 +200,9 @@ class Message:
     def opcode(self, opcode: OpCode) -> None:
         if self._released:
             raise self._misuse()
+        number = opcode if type(opcode) is OpCode else _opcode_of(opcode)
         header = self._header
-        header.proto_byte = header.proto_byte & _FLAG_BITS | opcode & OPCODE_BITS
+        header.proto_byte = header.proto_byte & _FLAG_BITS | number
 
     @property
     def channel_number(self) -> int:
@@ -190,6 +215,8 @@ class Message:
     def channel_number(self, channel_number: int) -> None:
         if self._released:
             raise self._misuse()
+        if type(channel_number) is not int:
+            channel_number = whole_number("channel_number", channel_number)
         self._header.channel_number = channel_number
 
     @property
@@ -203,6 +230,8 @@ class Message:
     def message_id(self, message_id: int) -> None:
         if self._released:
             raise self._misuse()
+        if type(message_id) is not int:
+            message_id = whole_number("message_id", message_id)
         self._header.message_id = message_id
 
     @property
@@ -212,7 +241,7 @@ class Message:
 
     @status.setter
     def status(self, status: AmpeStatus) -> None:
-        self.header.status = status
+        self.header.status = whole_number("status", status)
 
     @property
     def more(self) -> MoreMessagesFlag:
@@ -270,14 +299,19 @@ class Message:
         body = self._body
         return body if isinstance(body, bytes) else bytes(body)
 
+    @payload.setter
+    def payload(self, data: Never) -> None:
+        raise AttributeError("`payload` is for reading: message.set_payload(data) sets the body")
+
     def set_payload(self, data: bytes | bytearray | memoryview) -> None:
         """Make `data` the body. `bytes` are kept as they are, anything else is copied.
 
-        More than 65,535 bytes are refused by `ChannelGroup.post` (INVALID_BODY_LEN).
+        More than 65,535 bytes are refused by `ChannelGroup.post` (INVALID_BODY_LEN). Raises
+        `TypeError`, and changes nothing, for what is no bytes: text, numbers, lists.
         """
         if self._released:
             raise self._misuse()
-        self._body = data if type(data) is bytes else bytes(data)
+        self._body = data if type(data) is bytes else _bytes_of("set_payload", data)
 
     def copy_header_to_body(self) -> None:
         """Replace the body by the 16 bytes of the binary header, to carry it inside a message."""
@@ -290,6 +324,14 @@ class Message:
     def clone(self) -> "Message":
         """An independent message with the same header, text headers and body."""
         return Message(self.header.copy(), self._text_bytes(), self.payload)
+
+    __copy__ = clone
+
+    def __deepcopy__(self, memo: object) -> "Message":
+        return self.clone()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Message, (self.header.copy(), self._text_bytes(), self.payload)
 
     def hand_over(self) -> "Message":
         """The same message for a new owner; this one is released.

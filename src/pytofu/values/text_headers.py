@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+from pytofu.patterns.arguments import as_bytes, must_be
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError
@@ -34,6 +35,13 @@ def without_local_headers(raw: bytes) -> bytes:
     return _LOCAL_LINE.sub(b"", raw)
 
 
+_TEXT: Final = "str or bytes"
+
+
+def _must_be_text(name: object) -> None:
+    must_be("the name of a text header to look for", "str", str, name)
+
+
 class TextHeader(NamedTuple):
     """One text header. Bytes that are not UTF-8 read as U+FFFD."""
 
@@ -51,14 +59,15 @@ class TextHeaders:
     __slots__ = ("_raw",)
 
     def __init__(self, raw: bytes = b"") -> None:
-        self._raw = bytearray(raw)
+        self._raw = bytearray(as_bytes("TextHeaders", raw))
 
     def append(self, name: str | bytes, value: str | bytes) -> None:
         """Add a header. Text is encoded as UTF-8; the name is trimmed, the value kept as it is.
 
         Raises `AmpeException` (INVALID_MESSAGE), and adds nothing, for an empty name or value,
         for CR, LF or NUL in either, for a colon in the name, and for text that UTF-8 cannot
-        encode: the peer would read something else.
+        encode: the peer would read something else. Raises `TypeError` for what is neither text nor
+        bytes: a number is written as text, `str(number)`.
         """
         match self.try_append(name, value):
             case Err(error):
@@ -68,6 +77,8 @@ class TextHeaders:
 
     def try_append(self, name: str | bytes, value: str | bytes) -> Result[None, AmpeError]:
         """`append` with the error as a value."""
+        must_be("a text header's name", _TEXT, (str, bytes), name)
+        must_be("a text header's value", _TEXT, (str, bytes), value, "str(value) is its text")
         try:
             raw_name = (name.encode() if isinstance(name, str) else name).strip(_NAME_PADDING)
             raw_value = value.encode() if isinstance(value, str) else value
@@ -92,11 +103,13 @@ class TextHeaders:
             )
 
     def get(self, name: str) -> str | None:
-        """The value of the first header with this name, or None."""
+        """The value of the first header with this name, which is text, or None."""
+        _must_be_text(name)
         return next((header.value for header in self if header.name == name), None)
 
     def get_all(self, name: str) -> list[str]:
-        """The values of all headers with this name, in order."""
+        """The values of all headers with this name, which is text, in order."""
+        _must_be_text(name)
         return [header.value for header in self if header.name == name]
 
     def to_bytes(self) -> bytes:
@@ -106,7 +119,7 @@ class TextHeaders:
     @classmethod
     def from_bytes(cls, raw: bytes | bytearray | memoryview | None) -> Self:
         """Headers from wire bytes, which are kept unchanged, well-formed or not; None is none."""
-        return cls(b"" if raw is None else bytes(raw))
+        return cls(b"" if raw is None else bytes(as_bytes("TextHeaders.from_bytes", raw)))
 
     def clear(self) -> None:
         """Remove all headers."""
@@ -119,6 +132,14 @@ class TextHeaders:
         if not isinstance(other, TextHeaders):
             return NotImplemented
         return self._raw == other._raw
+
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __getitem__(self, name: object) -> None:
+            raise TypeError(
+                f"text headers have no [{name!r}], since names may repeat: text_headers.get(name) "
+                "gives the first value or None, text_headers.get_all(name) all of them"
+            )
 
     def __repr__(self) -> str:
         return f"<TextHeaders {[f'{name}: {value}' for name, value in self]}>"
