@@ -19,23 +19,15 @@ from benchmarks.work import WORKS, Subject, Task, Work
 _QUICK_WORKS: Final = frozenset(
     {
         *("echo-64x1", "echo-64x64", "echo-65535x16", "oneway-64", "fanin-10", "rate-50"),
-        *("call-64x64", "stream", "fanout-100"),
+        *("call-64x1", "call-64x64", "stream", "fanout-100"),
         *("connect", "idle-1000", "startup"),
     }
 )
 _QUICK_CONTENDERS: Final = frozenset(
-    {
-        "pytofu",
-        "pytofu-uds",
-        "pytofu-peers",
-        "websockets",
-        "nats",
-        "trio",
-        "asyncio",
-        "uvloop",
-        "pyzmq",
-    }
+    {"pytofu", "pytofu-uds", "raw", "trio", "asyncio", "uvloop", "pyzmq"}
 )
+_QUICK_CALLERS: Final = frozenset({"pytofu-peers", "websockets"})
+"""Those that take part in calls, streams and publishing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [
         name
         for name in options.contender or NAMES
-        if options.contender or not options.quick or name in _QUICK_CONTENDERS
+        if options.contender or not options.quick or name in _QUICK_CONTENDERS | _QUICK_CALLERS
     ]
     if options.quick:
         seconds, warm_up, rounds = 0.2, 0.05, 1
@@ -71,7 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.profile:
         return _profile(tasks, options.contender or ["pytofu"])
     present = _present(names)
-    plan = {task: _needed(present, task.work) if options.marks else present for task in tasks}
+    if options.marks:
+        plan = {task: _needed(present, task.work) for task in tasks}
+    elif options.quick and not options.contender:
+        plan = {task: _quick(present, task.work) for task in tasks}
+    else:
+        plan = dict.fromkeys(tasks, present)
     results = run_all(plan, options.rounds or rounds, _say)
     print(tables(results))
     if not options.quick:  # so short a run proves nothing
@@ -115,6 +112,11 @@ def _present(names: Sequence[str]) -> Sequence[str]:
 
 def _needed(names: Sequence[str], work: Work) -> Sequence[str]:
     return [name for name in names if name in contenders_for(work)]
+
+
+def _quick(names: Sequence[str], work: Work) -> Sequence[str]:
+    chosen = _QUICK_CALLERS if work.subject in CALLS else _QUICK_CONTENDERS
+    return [name for name in names if name in chosen]
 
 
 def _profile(tasks: Sequence[Task], names: Sequence[str]) -> int:
