@@ -38,6 +38,7 @@ class ScriptedLink(Link):
         self.ends: deque[Wait | LinkError] = deque()  # the answers of `end` before None
         self.polite = True  # whether the peer closes when it is told that nothing more comes
         self.refuses: LinkError | None = None  # the answer of `send`
+        self.full = Wait.WRITABLE  # what it waits for when it takes nothing
         self.host = ""
         self.has_more = False  # whether it is `buffered`
         self.asked: list[int] = []  # sizes that `receive` was asked for
@@ -93,7 +94,7 @@ class ScriptedLink(Link):
             return self.refuses
         count = min(len(data), self.capacity, self.at_once)
         if not count:
-            return Wait.WRITABLE
+            return self.full
         self.capacity -= count
         self.sent += data[:count]
         return count

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from pytofu import AmpeStatus, OpCode, Options
 from pytofu.engine.io_channel import IoChannel
-from pytofu.links.base import PEER_CLOSED, LinkError
+from pytofu.links.base import PEER_CLOSED, LinkError, Wait
 from tests.engine.scripted import (
     BROKEN,
     ScriptedLink,
@@ -56,6 +56,27 @@ async def test_a_link_may_take_little_at_a_time(
             end.post(OpCode.SIGNAL, number, body=b"body")
         await wait_all_tasks_blocked()
         assert link.sent == signals(end, 1, 10, body=b"body")
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_a_link_may_have_to_read_before_it_takes_more(
+    arrives: bool, side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As TLS may; readiness for writing says nothing then, and is not waited for."""
+    link = ScriptedLink()
+    async with open_app() as app:
+        end = await open_end(app, side, link, monkeypatch)
+        link.capacity, link.full = 0, Wait.READABLE
+        end.post(OpCode.SIGNAL, 1)
+        await wait_all_tasks_blocked()
+        assert link.sent == b""
+        link.capacity = 1000
+        if arrives:
+            link.arrived.append(frame(OpCode.SIGNAL, 5))
+        channel_of(end).on_readable(trio.current_time())
+        assert link.sent == signals(end, 1, 1)
+        if arrives:
+            assert await app.event() == from_app(OpCode.SIGNAL, end.number, 5)
 
 
 async def test_what_does_not_fit_waits_until_the_link_takes_it(

@@ -141,7 +141,7 @@ class IoChannel(OpeningChannel):
                 self._deliver(messages)
             if link.buffered or not conversation.may_send:
                 self._wake()
-            if self._writes_after_reading:
+            if self._writes_after_reading and conversation.ending is None:
                 self._write()
             busy = reader.busy
             if busy or account.unfinished:
