@@ -20,6 +20,7 @@ from pytofu import (
     ShutdownException,
 )
 from pytofu.engine import channel_numbers
+from pytofu.engine.io_channel import IoChannel
 from tests.engine.scripted import (
     HERE,
     DefectError,
@@ -199,6 +200,24 @@ async def test_a_channel_of_another_group(side: Side, monkeypatch: pytest.Monkey
         stranger = App(app.ampe, other)
         message = made(app, OpCode.SIGNAL, end.number)
         refused(stranger, message, InvalidMessageChannelGroupException)
+
+
+async def test_an_answer_to_a_channel_that_closed_long_ago_is_for_nobody(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = ScriptedLink()
+    async with open_app() as app:
+        end = await open_end(app, side, link, monkeypatch)
+        link.arrived.append(frame(OpCode.REQUEST, 5))
+        channel = app.ampe._engine.numbers.open[end.number]
+        assert isinstance(channel, IoChannel)
+        channel.on_readable(0)
+        request = await app.receive()
+        end.post(OpCode.BYE_SIGNAL)
+        await end.events_until_closed()
+        app.ampe._engine.numbers._recent.clear()  # others have closed since
+        request.opcode = OpCode.RESPONSE
+        assert refused(app, request, ChannelClosedException) is CLOSED
 
 
 async def test_while_what_was_not_sent_is_given_back_the_channel_is_closed(

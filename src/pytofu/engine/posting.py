@@ -79,10 +79,10 @@ class Poster:
         header = message._header
         number = header.channel_number
         channel = self._channels.get(number)
+        if self._is_of_closed_channel(message) and not self._group.closing:
+            return message.refuse(AmpeError.CHANNEL_CLOSED)  # whoever has the number by now
         if channel is None or channel.group is not self._group or self._group.closing:
             return self._open(message, opcode) if not number else self._refuse(message, channel)
-        if self._has_new_owner(message):
-            return message.refuse(AmpeError.CHANNEL_CLOSED)
         conversation = channel.conversation
         burst = False
         if conversation is not None and conversation.post_rules[opcode] is None:
@@ -107,8 +107,8 @@ class Poster:
             self._write_soon(channel, burst)
         return OK
 
-    def _has_new_owner(self, message: Message) -> bool:
-        """Whether its channel number is no longer that of the channel which brought it."""
+    def _is_of_closed_channel(self, message: Message) -> bool:
+        """Whether it goes back to the channel that brought it, and that has closed."""
         account = message._account
         return (
             account is not None
