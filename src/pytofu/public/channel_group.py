@@ -108,7 +108,12 @@ class ChannelGroup(Belonging):
         """
         if here() != self._thread:
             raise self._misplaced("ChannelGroup.send")
-        message = held_message("ChannelGroup.send", holder)
+        try:
+            message = holder._value
+        except AttributeError:
+            raise wrong_holder("ChannelGroup.send", holder) from None
+        if type(message) is not Message:
+            held_message("ChannelGroup.send", holder)
         await self._next_checkpoint()()
         if message is not None:
             channel = self._where_to_wait(message)
