@@ -14,6 +14,7 @@ from pytofu import (
     Peer,
     TCPServerAddress,
     UDSServerAddress,
+    Unanswered,
     connect,
     serve,
 )
@@ -180,22 +181,32 @@ async def test_a_cancelled_server_lets_calls_end(autojump_clock: trio.testing.Mo
                 raise AssertionError
 
 
-async def test_draining_takes_a_limited_time(autojump_clock: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize("seconds", [0, 2])
+async def test_draining_ends_what_does_not_end_in_time(
+    seconds: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    ended = trio.Event()
+
     async def handler(peer: Peer, request: Incoming) -> bytes:
-        await trio.sleep_forever()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
         raise AssertionError
 
-    async with connected(handler, grace=2) as both, trio.open_nursery() as nursery:
+    async with connected(handler) as both, trio.open_nursery() as nursery:
         before = trio.current_time()
 
         async def ask() -> None:
-            with pytest.raises(ConnectionError):
+            with pytest.raises(Unanswered):
                 await both.client.call()
 
         nursery.start_soon(ask)
         await trio.testing.wait_all_tasks_blocked()
-        await both.server.drain(2)
-        assert 2 <= trio.current_time() - before <= 7.1
+        await both.server.drain(seconds)
+        await ended.wait()
+        await both.client.closed.wait()
+        assert trio.current_time() - before == seconds
 
 
 async def test_one_peer_is_drained() -> None:

@@ -232,11 +232,16 @@ class Link:
         await self.closed.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Take no more calls, let those of both sides end within the time, then say Bye."""
+        """Take no more calls, let those of both sides end within the time, then say Bye.
+
+        If some have not, close at once: whoever waits for them would not agree to a Bye.
+        """
         self.answering.refusing = True
         self.asking.leave()
         with trio.move_on_after(seconds):
             await self._wait_idle()
+        if not self._is_idle():
+            self.abort()
         with trio.move_on_after(BYE_TIME):
             await self.bye()
 

@@ -167,6 +167,9 @@ class Peer:
     async def drain(self, seconds: float = BYE_TIME) -> None:
         """Take no more calls of the peer, let those under way end within the time, then say Bye.
 
+        Those that have not ended by then are cut off: handlers are cancelled, callers get
+        `Unanswered`.
+
         A checkpoint; cancelled, no more calls are taken all the same.
         """
         await self._link.drain(seconds)

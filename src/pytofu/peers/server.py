@@ -48,7 +48,8 @@ async def serve(
     code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each peer that comes,
     and cancelled when it goes. What is published on `topics` peers can subscribe to.
 
-    Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye.
+    Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye;
+    of those that have not ended by then the handlers are cancelled, and callers get `Unanswered`.
     Raises OSError if it cannot listen, ValueError for what is no address. Nothing is left behind.
     """
     if not addresses:

@@ -19,7 +19,7 @@ from pytofu.values.header import (
     BinaryHeader,
     OpCode,
 )
-from pytofu.values.message import Account, Message
+from pytofu.values.message import Account, Message, next_message_id
 from pytofu.values.status import AmpeError
 from pytofu.values.text_headers import without_local_headers
 
@@ -47,7 +47,9 @@ _WIRE_BITS: Final = 0b0010_1111
 internal bits belong to the receiving engine."""
 
 _NOT_ORIGIN_BIT: Final = 0xFF & ~ORIGIN_BIT
-_SIGNAL: Final = int(OpCode.SIGNAL)  # a plain int: quicker to compare with
+# Plain ints: quicker to compare with.
+_RESPONSE: Final = int(OpCode.RESPONSE)
+_SIGNAL: Final = int(OpCode.SIGNAL)
 
 _unpack_header: Final = HEADER_STRUCT.unpack_from
 _pack_header: Final = HEADER_STRUCT.pack
@@ -294,20 +296,23 @@ class FrameWriter:
         """`Message.check_and_prepare` and `push` in one pass, as most messages allow.
 
         None, and nothing is done, but for a Request, a Response or a Signal that is in order, has
-        a channel number and a message_id, no text headers, and plain bytes as its body.
+        a channel number, no text headers, and plain bytes as its body.
         """
         header, body = message._header, message._body
         proto, message_id = header.proto_byte & _NOT_ORIGIN_BIT, header.message_id
+        opcode = proto & OPCODE_BITS
         if (
             type(body) is not bytes
             or message._text
             or message._released
-            or proto & OPCODE_BITS > _SIGNAL
-            or not 0 < message_id <= MAX_MESSAGE_ID
+            or opcode > _SIGNAL
+            or (not 0 < message_id <= MAX_MESSAGE_ID and (message_id or opcode == _RESPONSE))
             or not header.channel_number
             or (length := len(body)) > MAX_PART_LEN
         ):
             return None
+        if not message_id:
+            message_id = header.message_id = next_message_id()
         header.proto_byte = proto
         header.status = header.text_headers_len = 0
         header.body_len = length
