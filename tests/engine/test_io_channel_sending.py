@@ -244,6 +244,67 @@ async def test_who_waits_to_send_goes_on_when_the_hello_is_answered(
         assert link.sent.endswith(signals(end, 3, 3))
 
 
+async def test_with_too_much_in_all_a_peer_that_takes_nothing_any_more_is_not_heard_out() -> None:
+    link = ScriptedLink()
+    async with open_app() as app:
+        end = await open_server(app, link)
+        link.capacity = 0
+        end.post(OpCode.SIGNAL, 1)
+        await wait_all_tasks_blocked()
+        queues = app.ampe._engine.queues
+        queues.returning += 10**9  # of others
+        queues.note(10**9)
+        await link.bring(frame(OpCode.SIGNAL, 8))
+        assert await app.rest() == []  # it is not read from
+        link.refuses = BROKEN
+        await link.go_on()
+        events = await end.events_until_closed()
+        assert [event.message_id for event in events] == [1, 77]
+        assert events[-1] == end.closed(BROKE)
+
+
+async def test_what_waits_takes_up_little_more_memory_than_it_has_bytes(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = ScriptedLink()
+    async with open_app() as app:
+        end = await open_end(app, side, link, monkeypatch)
+        link.capacity = 0
+        for number in range(1, 2001):
+            end.post(OpCode.SIGNAL, number)
+            if not number % 50:
+                await wait_all_tasks_blocked()
+        assert len(channel_of(end).conversation.writer._open) < 200
+        link.capacity = 10**6
+        await link.go_on()
+        assert link.sent == signals(end, 1, 2000)
+
+
+@pytest.mark.parametrize("receiver", ["waits", "takes"])
+async def test_closed_channels_give_back_some_at_a_time(receiver: str) -> None:
+    async with open_app(Options(initial_pool_msgs=4096, max_pool_msgs=4096)) as app:
+        ends: list[End] = []
+        for _ in range(100):
+            link = ScriptedLink()
+            ends.append(await open_server(app, link))
+            link.capacity = 0
+            for number in range(1, 11):
+                ends[-1].post(OpCode.SIGNAL, number)
+        await wait_all_tasks_blocked()
+        for end in ends:
+            end.post(OpCode.BYE_SIGNAL, 11)
+        await wait_all_tasks_blocked()
+        received: list[int] = []
+        while len(received) < 100 * 12:
+            assert app.chnls.statistics().messages_waiting <= 2 * 256
+            if receiver == "takes" and (message := app.chnls.receive_nowait()) is not None:
+                received.append(message.message_id)
+            else:
+                received.append((await app.receive()).message_id)
+        assert sorted(received) == sorted([*range(1, 12), 77] * 100)
+        assert app.chnls.statistics().channels == 0
+
+
 async def test_a_peer_that_was_not_read_from_and_takes_nothing_any_more_is_gone() -> None:
     link = ScriptedLink()
     async with open_app(SMALL) as app:

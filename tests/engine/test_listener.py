@@ -344,6 +344,23 @@ async def test_while_the_application_is_behind_nothing_is_accepted(
         assert received >= 20
 
 
+async def test_while_too_much_waits_to_be_sent_nothing_is_accepted(
+    door: ScriptedListening, autojump_clock: MockClock
+) -> None:
+    async with open_app() as app:
+        await open_listener(app)
+        queues = app.ampe._engine.queues
+        queues.returning += 10**9
+        queues.note(10**9)
+        await door.bring(greeting(6))
+        await trio.sleep(1)
+        assert await app.rest() == []
+        assert app.ampe.statistics().limits_reached["max_total_queued_bytes"] >= 1
+        queues.returning -= 10**9
+        queues.note(-(10**9))
+        assert (await app.event()).message_id == 6
+
+
 # ---------------------------------------------------------------------- who may come in
 
 

@@ -39,3 +39,14 @@ def test_what_is_on_its_way_back_costs_nobody_else_his_channel() -> None:
     assert (queues.excess, queues.reached) == (0, "max_total_queued_bytes")
     queues.note(60)
     assert queues.excess == 30
+
+
+def test_above_that_nobody_is_read_from_whose_answers_wait() -> None:
+    queues = SendQueues(max_channel=10, max_total=100)
+    queues.note(125)
+    assert (queues.too_much, queues.limit_to_read) == (False, 10)
+    queues.returning += 100
+    queues.note(1)
+    assert (queues.too_much, queues.limit_to_read, queues.limit) == (True, 0, 10)
+    queues.note(-1)
+    assert (queues.too_much, queues.limit_to_read) == (False, 10)

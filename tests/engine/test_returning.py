@@ -21,7 +21,7 @@ def pieces(messages: list[Message]) -> list[int]:
         made.append(messages[len(made)])
         return made[-1]
 
-    returning = Returning(iter(make_one_by_one, None))
+    returning = Returning(iter(make_one_by_one, None), much=True)
     assert not returning.begun
     counts: list[int] = []
     while not returning.done:

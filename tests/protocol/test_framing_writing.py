@@ -449,3 +449,23 @@ class TestOrdinaryMessages:
                 one, other = (message_of(OpCode.SIGNAL, number, body=body) for _ in range(2))
                 assert writer.push_ordinary(one) is reference.push(other)
         assert drain(writer, itertools.repeat(777)) == drain(reference, itertools.repeat(777))
+
+
+class TestCompacting:
+    @given(st.lists(st.one_of(st.integers(0, 300), st.just("compact"), st.just("block"))))
+    @properties
+    def test_changes_nothing_but_the_memory(self, steps: list[int | str]) -> None:
+        writer, reference = FrameWriter(), FrameWriter()
+        for step in steps:
+            if step == "compact":
+                writer.compact()
+            elif step == "block":
+                written = bytes(writer.block())
+                assert written == bytes(reference.block())
+                assert writer.wrote(len(written)) == reference.wrote(len(written))
+            else:
+                for number in range(int(step)):
+                    for one in (writer, reference):
+                        one.push(message_of(OpCode.SIGNAL, number + 1, body=b"x" * (number % 3)))
+        assert (writer.size, writer.held) == (reference.size, reference.held)
+        assert [m.to_bytes() for m in writer.unsent()] == [m.to_bytes() for m in reference.unsent()]

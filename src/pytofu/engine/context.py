@@ -57,7 +57,7 @@ class GroupContext(ABC):
     @property
     @abstractmethod
     def is_behind(self) -> bool:
-        """Whether nothing more is to be accepted: too many events wait to be received."""
+        """Whether nothing more is to be accepted: too much waits, to be received or to be sent."""
 
     @abstractmethod
     def accept(self, link: Link) -> None:
@@ -68,10 +68,10 @@ class GroupContext(ABC):
         """Peers take up more memory than they may: close who takes up most."""
 
     @abstractmethod
-    def return_later(self, go_on: Callable[[], bool]) -> None:
-        """Call it whenever the application may have received what a channel gave back last.
+    def give_back(self, go_on: Callable[[], int], *, much: bool) -> None:
+        """Call it now, and again until it answers 0: a closed channel has no more to give back.
 
-        Until it answers that the channel is through with it.
+        Else it answers how many messages wait. With `much`, it takes its turn.
         """
 
     @abstractmethod

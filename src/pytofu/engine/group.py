@@ -2,6 +2,7 @@
 
 import contextvars
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -34,6 +35,9 @@ from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError, AmpeStatus
 
 log: Final = logging.getLogger("pytofu")
+
+_MOST_GIVEN_BACK: Final = 256
+"""Messages that come back from closed channels at a time: as bytes they take up far less."""
 
 _TAKEN_WITHOUT_A_LOOK: Final = 16
 """Messages taken from the mailbox after which the sockets are looked at, so that what a quiet
@@ -73,7 +77,7 @@ class Group(GroupContext):
         self._nursery: trio.Nursery | None = None
         self._starting: list[Callable[[], Awaitable[None]]] = []  # until the nursery is there
         self._with_work: list[Channel] = []
-        self._returning: list[Callable[[], bool]] = []  # of closed channels: give back more
+        self._returning: deque[Callable[[], int]] = deque()  # of closed channels: give back more
         self._look_at = _TAKEN_WITHOUT_A_LOOK  # so many messages taken, look at the sockets
         self._receiver_leads = False
         self._sleeper: trio.lowlevel.Task | None = None  # the group's task, until it is to lead
@@ -215,18 +219,27 @@ class Group(GroupContext):
     @property
     def is_behind(self) -> bool:
         """See `GroupContext`. Channels that have closed have their last event in the mailbox."""
-        return len(self.mailbox.turns) >= 2 * self.options.max_channels
+        return self.queues.too_much or len(self.mailbox.turns) >= 2 * self.options.max_channels
 
     def make_room(self) -> None:
         """See `GroupContext`: it may be channels of other groups of the engine."""
         evict(list(self._numbers.open.values()), self.budget, self.queues)
 
-    def return_later(self, go_on: Callable[[], bool]) -> None:
+    def give_back(self, go_on: Callable[[], int], *, much: bool) -> None:
         """See `GroupContext`."""
-        self._returning.append(go_on)
+        if (much and self._returning and not self.closing) or go_on():
+            self._returning.append(go_on)
 
     def _go_on_returning(self) -> None:
-        self._returning = [go_on for go_on in self._returning if not go_on()]
+        unfinished: list[Callable[[], int]] = []
+        waiting = 0
+        while self._returning and waiting < _MOST_GIVEN_BACK:
+            go_on = self._returning.popleft()
+            left = go_on()
+            if left:
+                waiting += left
+                unfinished.append(go_on)
+        self._returning.extendleft(reversed(unfinished))
 
     def deliver(self, inbox: Inbox, messages: list[Message]) -> None:
         """See `GroupContext`."""
@@ -262,6 +275,8 @@ class Group(GroupContext):
             # Not `work`: what is posted meanwhile had better go out together.
             if self._with_work and mailbox.turns:
                 self._work_on_quiet()
+            if self._returning:
+                self._go_on_returning()
             self._serve()
         return mailbox.take()
 

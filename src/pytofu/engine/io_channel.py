@@ -124,16 +124,22 @@ class IoChannel(OpeningChannel):
             queued
             and self._accepted
             and queued > self._most_queued
-            and conversation.may_send
             and conversation.state is not State.FINISHING
         ):
-            self._backed_up = True
-            self._watch()
-            self._settle()
-            return
+            if conversation.may_send:
+                self._backed_up = True
+                self._watch()
+                self._settle()
+                return
+            if self.group.queues.too_much:
+                conversation.link_is_quiet()  # nobody takes the answers that reading on would bring
+                self._settle()
+                return
         account, reader = self.account, conversation.reader
         wanted = reader.wanted
-        data = link.receive(min(wanted, _SMALL_READ) if account.budget.tight else wanted)
+        if account.budget.tight or self.group.queues.too_much:
+            wanted = min(wanted, _SMALL_READ)
+        data = link.receive(wanted)
         if isinstance(data, bytes):
             self.group.traffic.bytes_received += len(data)
             messages = conversation.receive(data, account.room, now)
@@ -271,10 +277,13 @@ class IoChannel(OpeningChannel):
     @property
     def _most_queued(self) -> int:
         """Bytes queued above which an accepted channel is not read from."""
-        return min(self._backlog, self.group.queues.limit)
+        return min(self._backlog, self.group.queues.limit_to_read)
 
     def _note_queued(self) -> None:
-        held = self.conversation.writer.held
+        writer = self.conversation.writer
+        if self._full or not self.conversation.may_send:
+            writer.compact()
+        held = writer.held
         if held != self.queued:
             queues = self.group.queues
             queues.note(held - self.queued)
@@ -446,21 +455,25 @@ class IoChannel(OpeningChannel):
         if self._senders is not None:
             self._senders.unpark_all()
         self.group.queues.returning += self.queued
-        self._returning = Returning(self.conversation.last_messages())
-        if not self._go_on_returning():
-            self.group.return_later(self._go_on_returning)
+        much = self.conversation.writer.held > 0
+        self._returning = Returning(self.conversation.last_messages(), much=much)
+        self.group.give_back(self._go_on_returning, much=much)
 
-    def _go_on_returning(self) -> bool:
-        """Give back more of what was not sent; whether the channel is through with it."""
-        rest = self._returning
+    def _gives_last_piece(self, rest: Returning) -> bool:
+        self.group.deliver(self._inbox, rest.piece())
+        return rest.done
+
+    def _go_on_returning(self) -> int:
+        """Give back more of what was not sent; how much of it the application has to receive first.
+
+        0 when that is all.
+        """
+        rest, closing = self._returning, self.group.closing
         assert rest is not None
-        if not self.group.closing:
-            if rest.begun and self._inbox:
-                return False
-            self.group.deliver(self._inbox, rest.piece())
-            if not rest.done:
-                return False
-        self.group.queues.note(-self.queued)
-        self.group.queues.returning -= self.queued
-        self.group.remove(self)
-        return True
+        if rest.begun and self._inbox and not closing:
+            return len(self._inbox)
+        if not rest.done and (closing or self._gives_last_piece(rest)):
+            self.group.queues.note(-self.queued)
+            self.group.queues.returning -= self.queued
+            self.group.remove(self)
+        return len(self._inbox) if rest.much or not rest.done else 0

@@ -151,7 +151,8 @@ class Listener(Channel):
             self.group.admission.call_when_not_full(self._open_doors)
             return False
         if self.group.is_behind:
-            self.group.limits.reached("max_channels")
+            queues = self.group.queues
+            self.group.limits.reached(queues.reached if queues.too_much else "max_channels")
             self._pause()
             return False
         return True

@@ -116,8 +116,9 @@ class Options:
     not read from when they lack no more than its share of max_received_bytes, so that a peer that
     asks and does not read the answers is held back, and these still find a place."""
     max_total_queued_bytes: int = _bytes(64 * _MIB)
-    """Bytes queued on all channels of the engine; above it, the channel with the most is closed
-    (send_failed), and so on."""
+    """Bytes queued on all channels of the engine; above it, each may queue little. A quarter above
+    it nobody is accepted, who does not take his answers is not read from, and the channel with the
+    most is closed (send_failed), and so on."""
 
     # ------------------------------------------------------------------ who connects
 

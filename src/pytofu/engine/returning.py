@@ -18,10 +18,12 @@ _MOST_BYTES: Final = 256 * 1024
 class Returning:
     """The last messages of a channel, until the last of them has been taken."""
 
-    __slots__ = ("_messages", "begun", "done")
+    __slots__ = ("_messages", "begun", "done", "much")
 
-    def __init__(self, messages: Iterator[Message]) -> None:
+    def __init__(self, messages: Iterator[Message], *, much: bool) -> None:
         self._messages = messages
+        self.much: bool = much
+        """Whether there is more than the last event."""
         self.begun: bool = False
         """Whether there was a piece already."""
         self.done: bool = False

@@ -296,7 +296,7 @@ class Conversation:
         return self._refused is None
 
     def link_is_quiet(self) -> None:
-        """Everything that had arrived is read."""
+        """Everything that had arrived is read, or as much of it as is of use."""
         if self._refused is not None:
             self.end(self._refused)
 
