@@ -16,6 +16,7 @@ import trustme
 from pytofu.links import tcp, tls
 from pytofu.links.base import Link, LinkError, Listening, Wait
 from pytofu.links.settings import TCPSettings
+from pytofu.links.tls_link import TLSLink
 from pytofu.values.address import (
     TCPClientAddress,
     TCPServerAddress,
@@ -52,7 +53,7 @@ def client_context() -> ssl.SSLContext:
 class TLSSocket:
     """One end of a connection, hands shaken, for tasks that wait."""
 
-    def __init__(self, link: tls.TLSLink) -> None:
+    def __init__(self, link: TLSLink) -> None:
         self._link = link
         self._closed = False
         self._wants_to_end = False
@@ -107,7 +108,7 @@ class TLSSocket:
             self._link.close(reset=reset)
 
     @property
-    def _open_link(self) -> tls.TLSLink:
+    def _open_link(self) -> TLSLink:
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._link
@@ -140,7 +141,7 @@ class TLSListeningSocket:
         await trio.lowlevel.checkpoint()
         while isinstance(link := self._listening.accept(), Wait):
             await trio.lowlevel.wait_readable(self._listening.fileno())
-        assert isinstance(link, tls.TLSLink)
+        assert isinstance(link, TLSLink)
         sock = TLSSocket(link)
         await sock.open()
         return sock, None
@@ -155,6 +156,6 @@ async def connect(address: TLSClientAddress, receive_buffer: int | None) -> TLSS
     settings = TCPSettings(receive_buffer=receive_buffer)
     link = tcp.begin_connect(TCPClientAddress(address.host, address.port), settings)
     assert isinstance(link, Link), link
-    sock = TLSSocket(tls.TLSLink(link, client_context(), address.host))
+    sock = TLSSocket(TLSLink(link, client_context(), address.host))
     await sock.open()
     return sock

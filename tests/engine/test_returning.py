@@ -1,10 +1,18 @@
 """What a closed channel gives back, in pieces."""
 
+from collections import deque
+from types import SimpleNamespace
+from typing import Any, Final
+
 import pytest
 
 from pytofu.engine.accounts import UNCOUNTED
+from pytofu.engine.queues import SendQueues
 from pytofu.engine.returning import Returning
 from pytofu.values.message import Message
+
+NOBODY: Final[Any] = SimpleNamespace(group=SimpleNamespace(queues=SendQueues(1, 1)))
+"""A channel of which nothing is asked here."""
 
 
 def of(*sizes: int) -> list[Message]:
@@ -21,7 +29,7 @@ def pieces(messages: list[Message]) -> list[int]:
         made.append(messages[len(made)])
         return made[-1]
 
-    returning = Returning(iter(make_one_by_one, None), much=True)
+    returning = Returning(NOBODY, deque(), iter(make_one_by_one, None), queued=0, much=True)
     assert not returning.begun
     counts: list[int] = []
     while not returning.done:

@@ -47,7 +47,6 @@ class IoChannel(OpeningChannel):
         "_high_water",
         "_backlog",
         "_inbox",
-        "_returning",
         "_said_all",
         "_senders",
         "_short",
@@ -87,7 +86,6 @@ class IoChannel(OpeningChannel):
         self.queued: int = 0
         """Bytes that wait to be sent, as far as the engine has been told."""
         self._finished = False
-        self._returning: Returning | None = None  # after the end
         self._inbox: Inbox = deque()  # what of it waits in the group's mailbox
         self._senders: trio.lowlevel.ParkingLot | None = None  # where `send` waits, if any does
 
@@ -454,26 +452,7 @@ class IoChannel(OpeningChannel):
             self.group.limits.reached(ending.detail)
         if self._senders is not None:
             self._senders.unpark_all()
-        self.group.queues.returning += self.queued
         much = self.conversation.writer.held > 0
-        self._returning = Returning(self.conversation.last_messages(), much=much)
-        self.group.give_back(self._go_on_returning, much=much)
-
-    def _gives_last_piece(self, rest: Returning) -> bool:
-        self.group.deliver(self._inbox, rest.piece())
-        return rest.done
-
-    def _go_on_returning(self) -> int:
-        """Give back more of what was not sent; how much of it the application has to receive first.
-
-        0 when that is all.
-        """
-        rest, closing = self._returning, self.group.closing
-        assert rest is not None
-        if rest.begun and self._inbox and not closing:
-            return len(self._inbox)
-        if not rest.done and (closing or self._gives_last_piece(rest)):
-            self.group.queues.note(-self.queued)
-            self.group.queues.returning -= self.queued
-            self.group.remove(self)
-        return len(self._inbox) if rest.much or not rest.done else 0
+        last = self.conversation.last_messages()
+        rest = Returning(self, self._inbox, last, queued=self.queued, much=much)
+        self.group.give_back(rest.go_on, much=much)

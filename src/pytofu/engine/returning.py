@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from pytofu.engine.accounts import UNCOUNTED
+from pytofu.engine.context import Channel
+from pytofu.engine.fair_mailbox import Inbox
 from pytofu.values.message import Message
 
 _MOST_MESSAGES: Final = 128
@@ -16,18 +18,48 @@ _MOST_BYTES: Final = 256 * 1024
 
 
 class Returning:
-    """The last messages of a channel, until the last of them has been taken."""
+    """What a closed channel has left, until the application has received it."""
 
-    __slots__ = ("_messages", "begun", "done", "much")
+    __slots__ = ("_channel", "_inbox", "_messages", "_queued", "begun", "done", "much")
 
-    def __init__(self, messages: Iterator[Message], *, much: bool) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        inbox: Inbox,
+        messages: Iterator[Message],
+        *,
+        queued: int,
+        much: bool,
+    ) -> None:
+        self._channel = channel
+        self._inbox = inbox
         self._messages = messages
+        self._queued = queued  # bytes, as counted in the engine's queues
         self.much: bool = much
         """Whether there is more than the last event."""
         self.begun: bool = False
         """Whether there was a piece already."""
         self.done: bool = False
         """Whether nothing is left."""
+        channel.group.queues.returning += queued
+
+    def go_on(self) -> int:
+        """Give back more; how many messages the application has to receive before the next.
+
+        0 when that is all. With the last piece the channel is no more.
+        """
+        group, inbox = self._channel.group, self._inbox
+        if self.begun and inbox and not group.closing:
+            return len(inbox)
+        if not self.done and (group.closing or self._gives_last_piece()):
+            group.queues.note(-self._queued)
+            group.queues.returning -= self._queued
+            group.remove(self._channel)
+        return len(inbox) if self.much or not self.done else 0
+
+    def _gives_last_piece(self) -> bool:
+        self._channel.group.deliver(self._inbox, self.piece())
+        return self.done
 
     def piece(self) -> list[Message]:
         """The next messages, marked as costing the budget nothing."""

@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from pytofu.links import tls
+from pytofu.links import tls_link
 from pytofu.links.base import PEER_CLOSED, Link, LinkError, Wait
 from pytofu.links.memory import MemoryLink
-from pytofu.links.tls import TLSLink
+from pytofu.links.tls_link import TLSLink
 from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 from tests.tls_sockets import client_context, server_context
@@ -181,12 +181,12 @@ def test_what_the_peer_asks_for_and_does_not_take(
     pair: tuple[TLSLink, TLSLink], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, server = pair
-    monkeypatch.setattr(tls, "_MOST_ANSWERS", -1)
+    monkeypatch.setattr(tls_link, "_MOST_ANSWERS", -1)
     server._out.write(b"answer")
     server._records.append((1, 1))
     assert client.send(b"x") == 1
     assert server.receive(9) == b"x"
-    assert server.receive(9) == tls._FLOODED
+    assert server.receive(9) == tls_link._FLOODED
 
 
 class Renegotiating:
@@ -238,11 +238,11 @@ def test_records_without_data_do_not_keep_everybody_waiting(
     pair: tuple[TLSLink, TLSLink], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, server = pair
-    monkeypatch.setattr(tls, "_MOST_EMPTY", 1)
+    monkeypatch.setattr(tls_link, "_MOST_EMPTY", 1)
     assert client.send(b"x") == 1
     assert server.send(b"y") == 1
     assert client.receive(9) in (b"y", Wait.READABLE)  # the tickets, then the data
-    monkeypatch.setattr(tls, "_MOST_EMPTY", 0)
+    monkeypatch.setattr(tls_link, "_MOST_EMPTY", 0)
     assert server.receive(9) is Wait.READABLE
 
 
