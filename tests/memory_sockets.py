@@ -4,71 +4,27 @@ What a `RawPeer` asks of a socket, on top of `pytofu.links.memory`. Only for tes
 are in one Trio run: what wakes a task here is not made for other threads.
 """
 
-import errno
-import os
-
 import trio
 
 from pytofu.links import memory
-from pytofu.links.base import Link, LinkError, Wait
+from pytofu.links.base import Link, Wait
 from pytofu.values.address import MemoryClientAddress, MemoryServerAddress
-from pytofu.values.status import AmpeError
+from tests.link_sockets import LinkSocket
 
 
-class MemorySocket:
-    """One end of a connection, for tasks that wait."""
+class MemorySocket(LinkSocket[Link]):
+    """One end of a connection within the process."""
 
     def __init__(self, link: Link) -> None:
-        self._link = link
+        super().__init__(link)
         self._waiting = trio.lowlevel.ParkingLot()
-        self._closed = False
-        link.on_ready(self._wake)
+        link.on_ready(self._closing)
 
-    def _wake(self) -> None:
+    async def _until(self, wait: Wait) -> None:
+        await self._waiting.park()
+
+    def _closing(self) -> None:
         self._waiting.unpark_all()
-
-    async def recv(self, size: int) -> bytes:
-        """Some bytes, or none at the end; a reset raises, as on a socket."""
-        await trio.lowlevel.checkpoint()
-        while isinstance(data := self._open_link.receive(size), Wait):
-            await self._waiting.park()
-        if isinstance(data, LinkError):
-            if not data.orderly:
-                raise _os_error(data)
-            return b""
-        return data
-
-    async def send(self, data: bytes | memoryview) -> int:
-        """How many bytes were taken; waits until it is one at least."""
-        await trio.lowlevel.checkpoint()
-        while isinstance(taken := self._open_link.send(data), Wait):
-            await self._waiting.park()
-        if isinstance(taken, LinkError):
-            raise _os_error(taken)
-        return taken
-
-    def shutdown(self, how: int) -> None:
-        """Say that nothing more comes, which is all that `how` can ask for here."""
-        del how
-        self._open_link.end()
-
-    def close(self, *, reset: bool = False) -> None:
-        """Close; whoever waits here fails."""
-        if not self._closed:
-            self._closed = True
-            self._link.close(reset=reset)
-            self._waiting.unpark_all()
-
-    @property
-    def _open_link(self) -> Link:
-        if self._closed:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return self._link
-
-
-def _os_error(error: LinkError) -> OSError:
-    number = errno.EPIPE if error.error is AmpeError.PEER_DISCONNECTED else errno.ECONNRESET
-    return OSError(number, os.strerror(number))
 
 
 class MemoryListeningSocket:

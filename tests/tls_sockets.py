@@ -4,8 +4,6 @@ What a `RawPeer` asks of a socket, on top of `pytofu.links.tls`; that it speaks 
 tested where its tests are, against sockets of the standard library.
 """
 
-import errno
-import os
 import ssl
 from functools import cache
 from typing import Final
@@ -14,7 +12,7 @@ import trio
 import trustme
 
 from pytofu.links import tcp, tls
-from pytofu.links.base import Link, LinkError, Listening, Wait
+from pytofu.links.base import Link, Listening, Wait
 from pytofu.links.settings import TCPSettings
 from pytofu.links.tls_link import TLSLink
 from pytofu.values.address import (
@@ -23,7 +21,7 @@ from pytofu.values.address import (
     TLSClientAddress,
     TLSServerAddress,
 )
-from pytofu.values.status import AmpeError
+from tests.link_sockets import LinkSocket, os_error
 
 HOST: Final = "127.0.0.1"
 
@@ -50,13 +48,8 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
-class TLSSocket:
-    """One end of a connection, hands shaken, for tasks that wait."""
-
-    def __init__(self, link: TLSLink) -> None:
-        self._link = link
-        self._closed = False
-        self._wants_to_end = False
+class TLSSocket(LinkSocket[TLSLink]):
+    """One end of a connection, hands shaken."""
 
     async def _until(self, wait: Wait) -> None:
         if wait is Wait.READABLE:
@@ -64,59 +57,19 @@ class TLSSocket:
         else:
             await trio.lowlevel.wait_writable(self._open_link.fileno())
 
+    def _closing(self) -> None:
+        trio.lowlevel.notify_closing(self._link.fileno())
+
     async def open(self) -> None:
         """Connect and shake hands; closes what does not open."""
         try:
             while isinstance(state := self._open_link.open(), Wait):
                 await self._until(state)
             if state is not None:
-                raise _os_error(state)
+                raise os_error(state)
         except BaseException:
             self.close(reset=True)
             raise
-
-    async def recv(self, size: int) -> bytes:
-        """Some bytes, or none at the end; a reset, or an end that was not announced, raises."""
-        await trio.lowlevel.checkpoint()
-        while isinstance(data := self._open_link.receive(size), Wait):
-            await self._until(data)
-        if isinstance(data, LinkError):
-            if not data.orderly:
-                raise _os_error(data)
-            return b""
-        return data
-
-    async def send(self, data: bytes | memoryview) -> int:
-        """How many bytes were taken; waits until it is one at least."""
-        await trio.lowlevel.checkpoint()
-        while isinstance(taken := self._open_link.send(data), Wait):
-            await self._until(taken)
-        if isinstance(taken, LinkError):
-            raise _os_error(taken)
-        return taken
-
-    def shutdown(self, how: int) -> None:
-        """Say that nothing more comes, which is all that `how` can ask for here."""
-        del how
-        self._open_link.end()
-
-    def close(self, *, reset: bool = False) -> None:
-        """Close; whoever waits here fails."""
-        if not self._closed:
-            self._closed = True
-            trio.lowlevel.notify_closing(self._link.fileno())
-            self._link.close(reset=reset)
-
-    @property
-    def _open_link(self) -> TLSLink:
-        if self._closed:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return self._link
-
-
-def _os_error(error: LinkError) -> OSError:
-    number = errno.EPIPE if error.error is AmpeError.PEER_DISCONNECTED else errno.ECONNRESET
-    return OSError(number, error.detail)
 
 
 class TLSListeningSocket:

@@ -11,7 +11,7 @@ import trio
 from pytofu import Incoming, RemoteError
 from pytofu.cli.bodies import JSON, body_lines, body_record, value_of
 from pytofu.cli.endpoints import Target, connecting
-from pytofu.cli.options import Seconds, example, json_option
+from pytofu.cli.options import answer_timeout, example, json_option
 from pytofu.cli.output import Output
 from pytofu.cli.peering import reach
 from pytofu.cli.running import CommandError, unless_interrupted
@@ -73,15 +73,7 @@ def _to_body(context: click.Context, parameter: click.Parameter, text: str) -> b
 @connecting
 @click.argument("method", callback=_to_method)
 @click.argument("json", default="{}", callback=_to_body)
-@click.option(
-    "-W",
-    "--timeout",
-    type=Seconds(0.001, 86400),
-    metavar="SECONDS",
-    default=10.0,
-    show_default=True,
-    help="How long to wait for the whole answer.",
-)
+@answer_timeout
 @json_option
 def command(target: Target, method: str, json: bytes, timeout: float, as_json: bool) -> None:
     """Call a METHOD of a service, and print its answer.

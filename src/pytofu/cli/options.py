@@ -27,6 +27,19 @@ def json_option[F: Callable[..., object]](command: F) -> F:
     )
 
 
+def answer_timeout[F: Callable[..., object]](command: F) -> F:
+    """The option --timeout of commands that ask for one answer."""
+    return click.option(
+        "-W",
+        "--timeout",
+        type=Seconds(0.001, 86400),
+        metavar="SECONDS",
+        default=10.0,
+        show_default=True,
+        help="How long to wait for the whole answer.",
+    )(command)
+
+
 def example(text: str) -> str:
     """Lines for the end of --help, kept as they are."""
     lines = "\n".join(f"  {line}" for line in text.splitlines())

@@ -14,7 +14,7 @@ from pytofu.cli.bodies import body_lines, body_text
 from pytofu.cli.conversation import Conversation, Received, dial
 from pytofu.cli.endpoints import Target, connecting
 from pytofu.cli.inputs import read_input
-from pytofu.cli.options import Seconds, example, json_option
+from pytofu.cli.options import answer_timeout, example, json_option
 from pytofu.cli.output import Output, duration_text, harmless
 from pytofu.cli.running import CommandError, unless_interrupted
 from pytofu.values.header import MAX_PART_LEN
@@ -122,15 +122,7 @@ def to_headers(
     help="A file with the body; - is standard input.",
 )
 @click.option("--signal", is_flag=True, help="Send a Signal, which has no answer.")
-@click.option(
-    "-W",
-    "--timeout",
-    type=Seconds(0.001, 86400),
-    metavar="SECONDS",
-    default=10.0,
-    show_default=True,
-    help="How long to wait for the whole answer.",
-)
+@answer_timeout
 @json_option
 def command(
     target: Target,

@@ -54,10 +54,8 @@ class Admission:
     def admit(self, link: Link) -> str | None:
         """The host to name in `closed` when the channel ends; None if it may not become one."""
         most = self._options.max_channels_per_host
-        if most is None:
-            return "" if link.has_handshake or self.wants(link) else None
-        host = link.peer().host
-        if host and self._by_host[host] >= most:
+        host = link.peer().host if most is not None else ""
+        if most is not None and host and self._by_host[host] >= most:
             self._limits.reached("max_channels_per_host")
             return None
         # With a handshake to come, the program is asked when more is known of the peer.

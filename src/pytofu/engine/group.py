@@ -182,7 +182,7 @@ class Group(GroupContext):
         for channel in channels:
             if not channel.is_quiet:
                 self._with_work.append(channel)
-            else:
+            elif channel.has_work:
                 self.work_on(channel)
 
     def work_on(self, channel: Channel) -> None:
