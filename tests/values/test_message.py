@@ -180,6 +180,22 @@ class TestContents:
         assert message.payload == b"abc"
         assert type(message.payload) is bytes
 
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    def test_text_headers_as_bytes(self, kind: Callable[[bytes], bytes]) -> None:
+        message = Message()
+        message.text_headers.append("before", "x")
+        message.set_text_headers(kind(b"a:b\r\n"))
+        assert message.raw_text_headers == b"a:b\r\n"
+        assert message.text_headers.get_all("a") == ["b"]
+        message.text_headers.append("c", "d")
+        assert message.raw_text_headers == b"a:b\r\nc:d\r\n"
+
+    def test_text_headers_that_are_no_bytes(self) -> None:
+        message = Message()
+        with pytest.raises(TypeError, match="set_text_headers takes bytes"):
+            message.set_text_headers("a:b\r\n")  # type: ignore[arg-type]
+        assert message.raw_text_headers == b""
+
     def test_a_payload_of_bytes_is_not_copied(self) -> None:
         data = b"abc" * 100
         message = Message()
@@ -450,6 +466,7 @@ ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
     "mark_from_engine": (AmpeStatus.SUCCESS,),
     "refuse": (AmpeError.NOT_ALLOWED,),
     "set_payload": (b"x",),
+    "set_text_headers": (b"",),
 }
 
 VALUES: Final[dict[str, object]] = {

@@ -6,9 +6,9 @@ from typing import Self
 
 import trio
 
-from pytofu.peers.checkpoints import light_checkpoints
 from pytofu.peers.flow import MAX_OVERDRAFT, WINDOW, ReceiveWindow
 from pytofu.peers.incoming import Incoming
+from pytofu.public.checkpoints import light_checkpoints
 
 
 class Inbox:

@@ -61,7 +61,7 @@ class Outlet:
         header.channel_number = self.number
         header.message_id = ident
         if isinstance(lines, bytes):
-            message._text = lines
+            message.set_text_headers(lines)
         elif lines:
             append = message.text_headers.append
             try:

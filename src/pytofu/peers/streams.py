@@ -7,11 +7,11 @@ from typing import Final, Self
 import trio
 
 from pytofu.peers.assembly import Assembly, Budget
-from pytofu.peers.checkpoints import light_checkpoints
 from pytofu.peers.errors import NotSent, RemoteError, error_of
 from pytofu.peers.flow import WINDOW, ReceiveWindow, frame_cost
 from pytofu.peers.outlet import HeaderLines, Outlet, encoded
 from pytofu.peers.wire import CREDIT, END, ITEM, PART, PART_LEN, WHOLE, Headers
+from pytofu.public.checkpoints import light_checkpoints
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 

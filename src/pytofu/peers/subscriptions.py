@@ -7,7 +7,6 @@ from typing import Final, Self
 import trio
 
 from pytofu.peers.assembly import Assembly, Budget
-from pytofu.peers.checkpoints import light_checkpoints
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered, error_of
 from pytofu.peers.flow import ReceiveWindow, frame_cost
 from pytofu.peers.incoming import Incoming
@@ -23,6 +22,7 @@ from pytofu.peers.wire import (
     read_count,
     user_headers,
 )
+from pytofu.public.checkpoints import light_checkpoints
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 

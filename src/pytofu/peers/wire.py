@@ -82,7 +82,7 @@ def read_headers(message: Message) -> Headers:
     # The length is the wire's: what the engine adds is not in it. Most messages have no headers.
     if not message.header.text_headers_len and not message.is_from_engine():
         return _NONE
-    raw = message._text_bytes()
+    raw = message.raw_text_headers
     return _remembered(raw) if len(raw) <= _SHORT else _split(raw)
 
 

@@ -1,8 +1,7 @@
 """`ChannelGroup`: what an application talks to (PROTOCOL 2 to 4; pattern guide, section 12)."""
 
-import itertools
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final, Never, Self, overload
+from typing import TYPE_CHECKING, Never, Self, overload
 
 import attrs
 import trio
@@ -12,6 +11,7 @@ from pytofu.patterns.arguments import whole_number
 from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.public.belonging import NOBODY, Belonging, here
 from pytofu.public.boundary import public_api
+from pytofu.public.checkpoints import light_checkpoints
 from pytofu.public.refusals import held_message, refusal, wrong_holder
 from pytofu.values.errors import AmpeException, ShutdownException
 from pytofu.values.header import BinaryHeader
@@ -22,9 +22,6 @@ from pytofu.values.status import AmpeError
 
 if TYPE_CHECKING:
     from pytofu.engine.group import Group
-
-_CHECKPOINTS: Final = (*(trio.lowlevel.checkpoint_if_cancelled,) * 63, trio.lowlevel.checkpoint)
-"""What calls that need not wait do in turn, so that the scheduler gets a turn all the same."""
 
 
 @attrs.frozen
@@ -63,7 +60,7 @@ class ChannelGroup(Belonging):
         self._post = group.poster.post
         self._where_to_wait = group.poster.where_to_wait
         self._turns = group.mailbox.turns
-        self._next_checkpoint = itertools.cycle(_CHECKPOINTS).__next__
+        self._next_checkpoint = light_checkpoints()
 
     @trio.lowlevel.enable_ki_protection
     def post(self, holder: Holder[Message]) -> BinaryHeader:

@@ -313,6 +313,22 @@ class Message:
             raise self._misuse()
         self._body = data if type(data) is bytes else _bytes_of("set_payload", data)
 
+    @property
+    def raw_text_headers(self) -> bytes:
+        """The bytes of the text headers, as they go on the wire: quicker than `text_headers`."""
+        if self._released:
+            raise self._misuse()
+        return self._text_bytes()
+
+    def set_text_headers(self, raw: bytes) -> None:
+        """Make these bytes the text headers, as `TextHeaders.to_bytes` has made them.
+
+        For headers that many messages have. Raises `TypeError` for what is no bytes.
+        """
+        if self._released:
+            raise self._misuse()
+        self._text = raw if type(raw) is bytes else _bytes_of("set_text_headers", raw)
+
     def copy_header_to_body(self) -> None:
         """Replace the body by the 16 bytes of the binary header, to carry it inside a message."""
         self.set_payload(self.header.to_bytes())

@@ -8,11 +8,8 @@ import trio
 
 type Checkpoint = Callable[[], Awaitable[None]]
 
-EVERY: Final = 64
-"""One in so many is a schedule point, too."""
-
 _ROW: Final = (
-    *itertools.repeat(trio.lowlevel.checkpoint_if_cancelled, EVERY - 1),
+    *itertools.repeat(trio.lowlevel.checkpoint_if_cancelled, 63),
     trio.lowlevel.checkpoint,
 )
 
@@ -20,6 +17,6 @@ _ROW: Final = (
 def light_checkpoints() -> Callable[[], Checkpoint]:
     """Gives the checkpoint to make next: `await next_checkpoint()()`.
 
-    Each is a point of cancellation, and one in 64 a schedule point, as in `ChannelGroup.send`.
+    Each is a point of cancellation, and one in 64 a schedule point.
     """
     return itertools.cycle(_ROW).__next__
