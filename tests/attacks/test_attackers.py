@@ -25,7 +25,8 @@ LONGEST_TURN: Final = 0.1
 """Seconds."""
 PATIENCE: Final = 10.0
 """Seconds that the server may take for one thing: to answer, or to read on what is left of an
-attack. That can be millions of messages, so how long it takes as a whole says nothing."""
+attack, or to give back what nobody took. That can be millions of messages, so how long it takes as
+a whole says nothing."""
 ALONE: Final = 500
 """Requests that tell what the polite peer has for itself."""
 
@@ -156,9 +157,9 @@ def run(name: str, seconds: float, *, real_time: bool) -> None:
         after, last = attacked.ask()
         while after != before and time.monotonic() < until:
             time.sleep(0.01)
-            read = last["messages"]
+            left = last["messages"], after["bytes_queued"]
             after, last = attacked.ask()
-            if last["messages"] != read:
+            if left != (last["messages"], after["bytes_queued"]):
                 until = time.monotonic() + PATIENCE
             cost["longest_cpu"] = max(cost["longest_cpu"], last["longest_cpu"])
             cost["longest"] = max(cost["longest"], last["longest"])
