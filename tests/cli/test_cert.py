@@ -147,20 +147,38 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.endswith("folder: Not a directory\n")
 
 
-def test_without_trustme_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def _hide(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trustme say, when it is imported, that a package is not installed."""
     imported = builtins.__import__
 
     def without(name: str, *others: Any) -> Any:
         if name == "trustme":
-            raise ModuleNotFoundError("No module named 'trustme'", name="trustme")
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
         return imported(name, *others)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert main(["cert", str(tmp_path / "new")]) == 2
-    assert capsys.readouterr().err == "pytofu: this needs trustme: pip install 'pytofu[cli]'\n"
-    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", [["cert", "new"], ["bench", "--tls"]])
+def test_without_trustme_they_say_what_to_install(
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _hide("trustme", monkeypatch)
+    assert main(command) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "pytofu: this needs trustme: pip install 'pytofu[cli]'\n"
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_else_is_missing_is_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _hide("cryptography", monkeypatch)
+    with pytest.raises(ModuleNotFoundError, match="cryptography"):
+        main(["cert", str(tmp_path)])
 
 
 def test_as_a_process(tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ def make_files(hosts: Sequence[str], client: str) -> Mapping[str, File]:
     try:
         import trustme
     except ModuleNotFoundError as error:
-        raise click.UsageError(f"this needs {error.name}: pip install 'pytofu[cli]'") from None
+        if error.name != "trustme":
+            raise
+        raise click.UsageError("this needs trustme: pip install 'pytofu[cli]'") from None
     authority = trustme.CA()
     files = {_CA: File(authority.cert_pem.bytes(), _EVERYBODY)}
     for who, names in (("server", hosts), ("client", (client,))):
