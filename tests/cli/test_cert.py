@@ -125,6 +125,8 @@ def test_a_key_that_replaces_another_file_is_the_owners_alone(
     ("arguments", "why"),
     [
         (["--host", "*.example.org"], "Invalid value for '--host': not the name of a host: '*"),
+        (["--host", "10.0.0.0/8"], "Invalid value for '--host': not the name of a host: '10."),
+        (["--host", "a@b"], "Invalid value for '--host': not the name of a host: 'a@b'"),
         (["--host", ""], "Invalid value for '--host': not the name of a host: ''"),
         (["--host", "a b"], "Invalid value for '--host': there is a blank in the host, 'a b'"),
         (["--client", "a..b"], "no name for a certificate: "),

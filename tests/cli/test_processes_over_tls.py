@@ -19,8 +19,8 @@ ADDRESS = "tls://127.0.0.1:0"
 class Certificates:
     """What `pytofu cert` has made, as options."""
 
-    def __init__(self, folder: Path) -> None:
-        made = run("cert", str(folder))
+    def __init__(self, folder: Path, *options: str) -> None:
+        made = run("cert", str(folder), *options)
         assert made.returncode == 0, made.stderr
         self.ca = ("--ca", str(folder / "ca.pem"))
         self.server = self._side(folder, "server")
@@ -141,6 +141,16 @@ def test_a_ca_that_is_not_that_of_the_server(ours: Certificates, others: Certifi
             " that is not trusted here ("
         )
         assert one.stderr.count(b"\n") == 1
+
+
+def test_a_certificate_for_another_name(tmp_path: Path) -> None:
+    elsewhere = Certificates(tmp_path, "--host", "example.org")
+    with server("echo", ADDRESS, *elsewhere.server) as echo:
+        port = echo.address.rpartition(":")[2]
+        wrong = run("ping", echo.address, *elsewhere.ca, "-c", "1")
+        named = run("ping", f"tls|127.0.0.1|{port}|example.org", *elsewhere.ca, "-c", "1")
+    assert (wrong.returncode, named.returncode) == (1, 0)
+    assert b": TLS: the peer's certificate is for another IP address (" in wrong.stderr
 
 
 def test_insecure_trusts_whoever_it_is(ours: Certificates) -> None:

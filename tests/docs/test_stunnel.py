@@ -3,8 +3,10 @@
 A pytofu peer in clear stands for the Zig one, as on the page.
 """
 
+import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from tests.docs.pages import DOCS, blocks, environment, free_port
+from tests.docs.pages import DOCS, blocks, environment
 
 PAGE: Final = DOCS / "howto" / "stunnel.md"
 STUNNEL: Final = shutil.which("stunnel4") or shutil.which("stunnel")
@@ -26,12 +28,19 @@ pytestmark = [
 ]
 
 
+def free_ports(count: int) -> list[str]:
+    """TCP ports that nobody uses, each another."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [str(one.getsockname()[1]) for one in found]
+
+
 class Terminals:
     """A folder with the files of the page, where its commands are run; the ports are free ones."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ports = {port: str(free_port()) for port in PORTS}
+        self._ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.commands: list[str] = []
         """What the page says to type, in order."""
         for block in blocks(PAGE):
@@ -42,9 +51,7 @@ class Terminals:
                 self.commands += [line.removeprefix("$ ") for line in block.text.splitlines()]
 
     def _here(self, text: str) -> str:
-        for port, free in self._ports.items():
-            text = text.replace(port, free)
-        return text
+        return re.sub("|".join(PORTS), lambda found: self._ports[found[0]], text)
 
     def command(self, *start: str) -> str:
         """The one that starts so."""
@@ -142,7 +149,7 @@ def test_a_client_in_clear_reaches_nobody_else(terminals: Terminals, wrong: str)
         again = f"pytofu cert {folder} --overwrite --host 192.0.2.7"
         assert terminals.run(again).returncode == 0
     with terminals.running(echo, terminals.command("stunnel client")) as printed:
-        ping = terminals.run(terminals.command("pytofu ping tcp").replace("--wait 5", "--wait 2"))
+        ping = terminals.run(terminals.command("pytofu ping tcp"))
     assert ping.returncode == 1
     assert "closed the channel" in ping.stderr
     assert "0 channels, 0 messages" in printed[0]

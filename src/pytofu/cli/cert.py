@@ -15,6 +15,8 @@ from pytofu.cli.running import CommandError
 from pytofu.values.address_text import AddressError, address_text, client_address
 
 _HOSTS: Final = ("127.0.0.1", "localhost", "::1")
+_NO_HOST: Final = frozenset("*/@")
+"""trustme would take it for many names, for a network, for somebody's mail."""
 _CA: Final = "ca.pem"
 _EVERYBODY: Final = 0o644
 _OWNER: Final = 0o600
@@ -87,7 +89,7 @@ def _to_hosts(
 ) -> Sequence[str]:
     for text in texts:
         try:
-            if "*" in text or not text:
+            if not text or _NO_HOST.intersection(text):
                 raise AddressError(f"not the name of a host: {text!r:.80}")
             client_address(f"tls://{_in_address(text)}")
         except AddressError as error:
