@@ -5,6 +5,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -79,12 +80,12 @@ WRONG = [
     ),
     (
         [*MINE[:3], "other.key"],
-        "--key: the private key in other.key is not that of the certificate in mine.pem",
+        "the private key in other.key is not that of the certificate in mine.pem",
     ),
     (
         [*MINE[:3], "encrypted.key"],
-        "--key: the private key in encrypted.key is encrypted; decrypt it, into a file that nobody"
-        " else can read",
+        "the private key in encrypted.key is encrypted; decrypt it, into a file that nobody else"
+        " can read",
     ),
 ]
 COMMANDS = (["echo"], ["listen"], ["serve-files", "."], ["ping"], ["subscribe"])
@@ -152,7 +153,7 @@ def test_a_password_is_never_asked_for() -> None:
         while not shown.endswith(b"\n"):
             shown += screen.read(1)
         assert process.wait() == 2
-    assert shown.startswith(b"pytofu: --key: the private key in encrypted.key")
+    assert shown.startswith(b"pytofu: the private key in encrypted.key is encrypted")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -163,13 +164,17 @@ def test_a_file_that_may_not_be_read(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "is not readable" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--cert", "--key", "--ca"])
-def test_a_file_that_goes_while_it_is_looked_at(option: str) -> None:
-    files = {"cert": "mine.pem", "key": "mine.key", "ca": "ca.pem"}
-    files[option.removeprefix("--")] = "nowhere"
-    gone = Credentials(files["cert"], files["key"], files["ca"])
-    with pytest.raises(click.UsageError, match=f"^{option}: nowhere: No such file"):
-        gone.context_to_connect(TLS_CLIENT)
+@pytest.mark.parametrize(
+    ("credentials", "why"),
+    [
+        (Credentials("nowhere", "mine.key"), "^--cert or --key: No such file"),
+        (Credentials("mine.pem", "nowhere"), "^--cert or --key: No such file"),
+        (Credentials(ca="nowhere"), "^--ca: nowhere: No such file"),
+    ],
+)
+def test_a_file_that_goes_while_it_is_looked_at(credentials: Credentials, why: str) -> None:
+    with pytest.raises(click.UsageError, match=why):
+        credentials.context_to_connect(TLS_CLIENT)
 
 
 def test_a_certificate_that_is_too_weak_for_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,15 +229,19 @@ def test_insecure_names_where_there_is_no_tls(capsys: pytest.CaptureFixture[str]
     )
 
 
-def test_a_key_may_come_from_a_pipe(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    key = Path("mine.key").read_bytes()
-    writer = threading.Thread(target=pipe.write_bytes, args=(key,))
-    writer.start()
-    context = Credentials("mine.pem", str(pipe)).context_to_listen([TLS_SERVER])
-    writer.join()
+def test_each_file_may_be_a_pipe(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        for name in ("mine.pem", "mine.key", "ca.pem"):
+            os.mkfifo(tmp_path / name)
+            writer = threading.Thread(
+                target=(tmp_path / name).write_bytes, args=(Path(name).read_bytes(),)
+            )
+            writer.start()
+            stack.callback(writer.join)
+        cert, key, ca = (str(tmp_path / name) for name in ("mine.pem", "mine.key", "ca.pem"))
+        context = Credentials(cert, key, ca).context_to_listen([TLS_SERVER])
     assert context is not None
+    assert len(context.get_ca_certs()) == 1
 
 
 @pytest.mark.parametrize("insecure", [False, True])

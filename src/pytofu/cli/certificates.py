@@ -42,7 +42,7 @@ class Credentials:
             return None
         if self.insecure and self.ca is not None:
             raise click.UsageError("--ca and --insecure exclude each other")
-        context = ssl.create_default_context(cafile=self._checked_ca())
+        context = self._trusting(ssl.Purpose.SERVER_AUTH)
         self._load(context)
         if self.insecure:
             context.check_hostname = False
@@ -75,7 +75,7 @@ class Credentials:
             return None
         if self.cert is None:
             raise click.UsageError(f"listening at {address_text(addresses[0])} takes --cert")
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self._checked_ca())
+        context = self._trusting(ssl.Purpose.CLIENT_AUTH)
         self._load(context)
         if self.ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
@@ -84,10 +84,14 @@ class Credentials:
     def _given(self) -> list[str]:
         return [f"--{name}" for name, value in attrs.asdict(self).items() if value]
 
-    def _checked_ca(self) -> str | None:
-        if self.ca is not None:
-            _check_certificate("--ca", self.ca)
-        return self.ca
+    def _trusting(self, whom: ssl.Purpose) -> ssl.SSLContext:
+        """A context that goes by the CA, if one is given."""
+        try:
+            return ssl.create_default_context(whom, cafile=self.ca)
+        except ssl.SSLError:
+            raise click.UsageError(f"--ca: there is no certificate (PEM) in {self.ca}") from None
+        except OSError as error:
+            raise click.UsageError(f"--ca: {self.ca}: {error.strerror}") from None
 
     def _load(self, context: ssl.SSLContext) -> None:
         """Give the context this side's certificate and key, if it has any."""
@@ -95,20 +99,18 @@ class Credentials:
             if self.key is not None:
                 raise click.UsageError("--key without --cert")
             return
-        _check_certificate("--cert", self.cert)
-        where = "--cert" if self.key is None else "--key"
-        file = self.key or self.cert
         try:
+            # Each file is read once: it may be a pipe.
             context.load_cert_chain(self.cert, self.key, password=_refuse)
         except _EncryptedError:
             raise click.UsageError(
-                f"{where}: the private key in {file} is encrypted; decrypt it, into a file that"
-                " nobody else can read"
+                f"the private key in {self.key or self.cert} is encrypted; decrypt it, into a file"
+                " that nobody else can read"
             ) from None
         except ssl.SSLError as error:
-            raise click.UsageError(f"{where}: {_wrong(error, self.cert, self.key)}") from None
+            raise click.UsageError(_wrong(error, self.cert, self.key)) from None
         except OSError as error:
-            raise click.UsageError(f"{where}: {file}: {error.strerror}") from None
+            raise click.UsageError(f"--cert or --key: {error.strerror}") from None
 
 
 class _EncryptedError(Exception):
@@ -120,25 +122,20 @@ def _refuse() -> NoReturn:
     raise _EncryptedError
 
 
-def _check_certificate(option: str, file: str) -> None:
-    """Whether there is a certificate in the file. Raises `click.UsageError`."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-    except ssl.SSLError:
-        raise click.UsageError(f"{option}: there is no certificate (PEM) in {file}") from None
-    except OSError as error:
-        raise click.UsageError(f"{option}: {file}: {error.strerror}") from None
-
-
 def _wrong(error: ssl.SSLError, cert: str, key: str | None) -> str:
+    """Why OpenSSL does not take the two, in words."""
     reason: str = error.reason or ""
     if reason == "KEY_VALUES_MISMATCH":
         return f"the private key in {key or cert} is not that of the certificate in {cert}"
     if reason.endswith(("_TOO_SMALL", "_TOO_WEAK")):
         return f"the certificate in {cert} is too weak: {reason}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cert)
+    except OSError:
+        return f"--cert: there is no certificate (PEM) in {cert}"
     if key is None:
-        return f"there is no private key (PEM) in {cert}; --key names the file with it"
-    return f"there is no private key (PEM) in {key}"
+        return f"--cert: there is no private key (PEM) in {cert}; --key names the file with it"
+    return f"--key: there is no private key (PEM) in {key}"
 
 
 def certificate_options(*, to_listen: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
