@@ -29,8 +29,11 @@ _RECORD: Final = 17 * 1024
 _RECORD_DATA: Final = 16 * 1024
 """Bytes of data in a record at most; of more, OpenSSL makes several without telling."""
 
-_MOST_AT_ONCE: Final = 64 * 1024
-"""Bytes encrypted in one go."""
+_RECORD_MORE: Final = 22
+"""Bytes that TLS 1.3 adds to each: so a stream of messages that are long comes in whole ones."""
+
+_MOST_AT_ONCE: Final = 5 * _RECORD_DATA
+"""Bytes encrypted in one go: the longest message without text headers is among them."""
 
 _MOST_ANSWERS: Final = 64 * 1024
 """Bytes that OpenSSL itself may have to say to a peer that does not take them."""
@@ -152,7 +155,7 @@ class TLSLink(Link):
 
     def _fill(self, size: int) -> Wait | LinkError | None:
         """Give OpenSSL what has arrived; None if there was something."""
-        data = self._link.receive(max(size, _RECORD))
+        data = self._link.receive(size)
         if not isinstance(data, bytes):
             return data
         if not self._begun:
@@ -191,7 +194,8 @@ class TLSLink(Link):
                 self._dry = True
                 return self._over
             if self._dry:
-                state = self._fill(size)
+                more = (size // _RECORD_DATA + 1) * _RECORD_MORE
+                state = self._fill(max(size + more, _RECORD))
                 if state is not None:
                     return _CUT if state is PEER_CLOSED else state
                 self._dry = False
