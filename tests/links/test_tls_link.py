@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Iterator
-from contextlib import suppress
 from random import Random
 from typing import cast
 
@@ -244,74 +243,3 @@ def test_records_without_data_do_not_keep_everybody_waiting(
     assert client.receive(9) in (b"y", Wait.READABLE)  # the tickets, then the data
     monkeypatch.setattr(tls_link, "_MOST_EMPTY", 0)
     assert server.receive(9) is Wait.READABLE
-
-
-# ---------------------------------------------------------------------- hostile
-
-
-def first_flight() -> bytes:
-    """What a client says first."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = client_context().wrap_bio(incoming, outgoing, server_hostname=NAME)
-    with suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
-
-
-def mutated(data: bytes, random: Random) -> bytes:
-    """Some bytes changed, and some left out or twice."""
-    changed = bytearray(data)
-    for _ in range(random.randrange(1, 4)):
-        changed[random.randrange(len(changed))] = random.randrange(256)
-    at, length = random.randrange(len(changed)), random.randrange(8)
-    match random.randrange(4):
-        case 0:
-            del changed[at : at + length]
-        case 1:
-            changed[at:at] = changed[at : at + length]
-        case _:
-            pass
-    return bytes(changed)
-
-
-def survive(count: int, seed: int) -> None:
-    """So many mutated first flights: each is waited for, refused, or answered; nothing raises."""
-    random, flight = Random(seed), first_flight()
-    for _ in range(count):
-        one, other = MemoryLink.pair()
-        server = TLSLink(other, server_context())
-        one.send(mutated(flight, random))
-        if random.randrange(2):
-            one.end()
-        state = server.open()
-        assert isinstance(state, Wait | LinkError)
-        server.close(reset=isinstance(state, Wait))
-        one.close(reset=True)
-
-
-def test_mutated_first_flights() -> None:
-    survive(300, seed=1)
-
-
-def test_mutated_records(pair: tuple[TLSLink, TLSLink]) -> None:
-    random = Random(2)
-    for _ in range(200):
-        one, other = MemoryLink.pair()
-        client = TLSLink(one, client_context(), NAME)
-        server = TLSLink(other, server_context())
-        shake_hands(client, server)
-        client.receive(9)
-        client._encrypt(memoryview(b"some words"))
-        one.send(mutated(client._out.read(), random))
-        one.end()
-        for _ in range(3):
-            state = server.receive(99)
-            assert state == b"some words" or isinstance(state, Wait | LinkError)
-        server.close(reset=False)
-        one.close(reset=True)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-def test_a_million_mutated_first_flights() -> None:
-    survive(1_000_000, seed=3)
