@@ -59,6 +59,12 @@ async def say(peer: RawPeer, data: bytes) -> None:
     await peer.send(data)
 
 
+async def answered(peer: RawPeer) -> bytes:
+    """The first byte that it is told."""
+    await say(peer, b"x")
+    return await peer.receive_bytes(1)
+
+
 async def test_no_more_channels_than_allowed_and_one_event_says_so(address: ServerAddress) -> None:
     async with open_app(Options(max_channels=2)) as app, trio.open_nursery() as nursery:
         listener = await app.listen(address)
@@ -104,8 +110,7 @@ async def test_channels_of_one_host(
             with await knock(listener.client_address) as second:
                 await trio.testing.wait_all_tasks_blocked()
                 with pytest.raises(ConnectionResetError):
-                    await say(second, b"x")
-                    await second.receive_bytes(1)
+                    await answered(second)
             assert app.ampe.statistics().limits_reached == {"max_channels_per_host": 1}
             first.close()
             assert await app.event() == closed(number, 5, AmpeStatus.PEER_DISCONNECTED)
