@@ -4,84 +4,22 @@ In memory, so that there can be a million of them. Whatever comes, the link wait
 on; it raises nothing, gives the application nothing that was not sent, and keeps nothing.
 """
 
-import ssl
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
 from random import Random
 from typing import Final
 
-import attrs
 import pytest
 
-from pytofu.links.base import Link, LinkError, Wait
+from pytofu.links.base import PEER_CLOSED, Link, LinkError, Wait
 from pytofu.links.memory import MemoryLink
 from pytofu.links.tls_link import TLSLink
+from tests.hostile_tls import NAME, WORDS, Honest, first_flight, mutated
 from tests.leaks import resident_bytes
 from tests.tls_sockets import client_context, server_context
 
-NAME: Final = "localhost"
-WORDS: Final = b"some words"
 MIB: Final = 1024 * 1024
 WARM: Final = 2_000
 """Attacks after which all has been loaded and reserved that is once."""
-
-
-@attrs.frozen
-class Honest:
-    """OpenSSL in memory: it says what is right, and what is changed then."""
-
-    tls: ssl.SSLObject
-    heard: ssl.MemoryBIO
-    says: ssl.MemoryBIO
-
-    @classmethod
-    def client(cls) -> "Honest":
-        """One that connects."""
-        heard, says = ssl.MemoryBIO(), ssl.MemoryBIO()
-        return cls(client_context().wrap_bio(heard, says, server_hostname=NAME), heard, says)
-
-    @classmethod
-    def server(cls) -> "Honest":
-        """One that was connected to."""
-        heard, says = ssl.MemoryBIO(), ssl.MemoryBIO()
-        return cls(server_context().wrap_bio(heard, says, server_side=True), heard, says)
-
-    def flight(self, heard: bytes = b"") -> bytes:
-        """What it says next in the handshake."""
-        self.heard.write(heard)
-        with suppress(ssl.SSLWantReadError):
-            self.tls.do_handshake()
-        return self.says.read()
-
-    def record(self) -> bytes:
-        """The words; hands are shaken."""
-        self.tls.write(WORDS)
-        return self.says.read()
-
-
-@cache
-def first_flight() -> bytes:
-    """What a client says first."""
-    return Honest.client().flight()
-
-
-def mutated(data: bytes, random: Random) -> bytes:
-    """Some bytes changed, and some left out or twice, or the rest."""
-    changed = bytearray(data)
-    for _ in range(random.randrange(1, 4)):
-        changed[random.randrange(len(changed))] = random.randrange(256)
-    at, length = random.randrange(len(changed)), random.randrange(8)
-    match random.randrange(6):
-        case 0:
-            del changed[at : at + length]
-        case 1:
-            changed[at:at] = changed[at : at + length]
-        case 2:
-            del changed[at:]
-        case _:
-            pass
-    return bytes(changed)
 
 
 def take(link: Link) -> bytes:
@@ -154,6 +92,25 @@ def record_at_a_client(random: Random) -> None:
     assert client.open() is None
     tickets = server.flight(take(attacker))
     endure(attacker, client, mutated(tickets + server.record(), random), random)
+
+
+def test_closing_where_hands_could_not_be_shaken_and_something_is_left() -> None:
+    """OpenSSL says that there is something to be read, and cannot read it."""
+    attacker, inner = MemoryLink.pair()
+    client, server = TLSLink(inner, client_context(), NAME), Honest.server()
+    assert client.open() is Wait.READABLE
+    flight = server.flight(take(attacker))
+    # A message that promises to be longer, and goes on with an encrypted record.
+    end = 5 + int.from_bytes(flight[3:5])
+    hello, rest = flight[:end], flight[end:].removeprefix(b"\x14\x03\x03\x00\x01\x01")
+    attacker.send(hello[:6] + b"\x00\xff\xff" + hello[9:] + rest)
+    error = client.open()
+    assert isinstance(error, LinkError)
+    assert error.detail == "TLS: UNEXPECTED_MESSAGE"
+    assert client.end() is None
+    client.close(reset=False)
+    assert isinstance(attacker.receive(65_552), bytes)  # the alert
+    assert attacker.receive(65_552) is PEER_CLOSED
 
 
 ATTACKS: Final[dict[Callable[[Random], None], int]] = {

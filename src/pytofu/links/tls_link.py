@@ -296,8 +296,10 @@ class TLSLink(Link):
             return
         self._said_bye = True
         # `unwrap` also looks for the peer's close_notify, and takes data for a violation.
-        while tls.pending():
-            self._plain += tls.read(_MOST_AT_ONCE)
+        # Where TLS has failed, OpenSSL may say that there is more, and not give it.
+        with contextlib.suppress(ssl.SSLError):
+            while tls.pending():
+                self._plain += tls.read(_MOST_AT_ONCE)
         arrived = self._in.read()
         with contextlib.suppress(ssl.SSLError):  # the peer has not said it yet
             tls.unwrap()
