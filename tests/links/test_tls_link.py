@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Iterator
 from random import Random
 from typing import cast
+from weakref import ref
 
 import pytest
 
@@ -143,6 +144,17 @@ def test_a_record_that_was_changed_on_the_way(
     told = client.receive(9)
     assert isinstance(told, LinkError)
     assert told.error is AmpeError.CONNECT_FAILED
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_closed_it_keeps_nothing_of_openssl_s(pair: tuple[TLSLink, TLSLink], reset: bool) -> None:
+    """Sixty kilobytes a link, of which the garbage collector does not know."""
+    kept = [ref(cast("ssl.SSLObject", link._tls)) for link in pair]
+    pair[0].send(bytes(60_000))
+    for link in pair:
+        link.close(reset=reset)
+        assert (link._in.pending, link._out.pending, len(link._left)) == (0, 0, 0)
+    assert [one() for one in kept] == [None, None]
 
 
 def test_a_reset_is_seen(

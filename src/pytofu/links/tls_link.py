@@ -77,9 +77,9 @@ class TLSLink(Link):
         self._link: Final = link
         self._context: Final = context
         self._name: Final = name
-        self._in: Final = ssl.MemoryBIO()
-        self._out: Final = ssl.MemoryBIO()
-        self._tls: ssl.SSLObject | None = None  # with the handshake
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self._tls: ssl.SSLObject | None = None  # from the handshake to the end
         self._begun = False  # whether the peer has spoken, and TLS
         self._dry = True  # whether OpenSSL needs more to go on
         self._left = memoryview(b"")  # of `_out`, being sent
@@ -311,6 +311,11 @@ class TLSLink(Link):
             self._say_bye()
             self._flush()
         self._link.close(reset=reset)
+        # Whoever has this link may be there until garbage is collected, and OpenSSL's part of it is
+        # sixty kilobytes of which the collector does not know.
+        self._tls = None
+        self._in = self._out = ssl.MemoryBIO()
+        self._left = memoryview(b"")
 
     # ------------------------------------------------------------------ the peer
 
