@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import trio
 
+from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Budget
 from pytofu.peers.calls import Call, add_timeout, request_lines
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered, to_error
@@ -80,6 +81,7 @@ class Asking:
 
     async def call(self, method: str, headers: Mapping[str, str], body: bytes) -> Incoming:
         """Send a request and wait for its answer; see `Peer.call`."""
+        body = payload("body", body)
         if len(body) > MAX_BODY:
             raise ValueError(f"a request of {len(body)} bytes: {MAX_BODY} are the most")
         lines = request_lines(method, headers)
@@ -115,6 +117,7 @@ class Asking:
         self, method: str, headers: Mapping[str, str], body: bytes
     ) -> AsyncGenerator[OpenedStream]:
         """Open a stream for the length of a block; see `Peer.stream`."""
+        body = payload("body", body)
         if len(body) > PART_LEN:
             raise ValueError(f"the request of a stream has at most {PART_LEN} bytes")
         lines = [*request_lines(method, headers), (STREAM, "1")]

@@ -8,6 +8,13 @@ from typing import Final
 
 import trio
 
+from pytofu.peers.arguments import (
+    client_target,
+    must_be_context,
+    must_be_optional,
+    must_take,
+    seconds,
+)
 from pytofu.peers.ctrl_c import run_program, run_protected
 from pytofu.peers.errors import ConnectError
 from pytofu.peers.heartbeat import watch
@@ -20,7 +27,7 @@ from pytofu.peers.wire import FEATURES, Features, checked
 from pytofu.public.ampe import Ampe, open_ampe
 from pytofu.public.borrowing import borrowed_message
 from pytofu.public.managers import block
-from pytofu.values.address_text import ClientAddress, address_text, client_address
+from pytofu.values.address_text import ClientAddress, address_text
 
 _CALLS: Final = 64
 """How many calls of the peer the connecting side carries out at a time."""
@@ -57,10 +64,15 @@ async def connect(
     by an exception or by cancellation closes the connection at once, and the exception leaves it
     as itself.
     """
-    target = client_address(address) if isinstance(address, str) else address
-    if heartbeat is not None and heartbeat <= 0:
-        raise ValueError("a heartbeat takes more than 0 seconds")
-    lines = list(checked(hello).items())
+    target = client_target("connect", address)
+    must_take("connect's handler", handler, "peer", "request")
+    must_take("connect's on_peer", on_peer, "peer")
+    must_be_optional("connect's reconnect", "a Backoff", Backoff, reconnect, "Backoff()")
+    must_be_optional("connect's ampe", "an Ampe", Ampe, ampe)
+    must_be_context("connect's tls", tls)
+    if heartbeat is not None:
+        seconds("connect's heartbeat", heartbeat)
+    lines = list(checked("connect's hello", hello).items())
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
     async with engine_manager as engine, engine.open_channel_group(tls_client=tls) as chnls:
         failure: BaseException | None = None

@@ -11,6 +11,8 @@ from typing import Final
 
 import trio
 
+from pytofu.patterns.arguments import shown
+
 protected: Final = trio.lowlevel.enable_ki_protection
 
 
@@ -20,7 +22,20 @@ async def run_protected[*Ts](task: Callable[[*Ts], Awaitable[object]], *args: *T
     await task(*args)
 
 
-@trio.lowlevel.disable_ki_protection
+@trio.lowlevel.enable_ki_protection
 async def run_program[*Ts, T](function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    """Run a function of the program's."""
-    return await function(*args)
+    """Run a function of the program's. Raises `TypeError` if it is no async function."""
+    awaitable = function(*args)
+    if not hasattr(awaitable, "__await__"):
+        raise TypeError(f"{function!r} is no async function: it returned {shown(awaitable)}")
+    try:
+        return await _unprotected(awaitable)
+    finally:
+        close = getattr(awaitable, "close", None)  # of a coroutine
+        if close is not None:
+            close()  # in case Ctrl-C came before it could begin
+
+
+@trio.lowlevel.disable_ki_protection
+async def _unprotected[T](awaitable: Awaitable[T]) -> T:
+    return await awaitable

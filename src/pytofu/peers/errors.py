@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pytofu.patterns.arguments import as_bytes, must_be
 from pytofu.peers.wire import CODES, REFUSED, STATUS, TEXT, Headers, quoted, unquoted
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError, AmpeStatus
@@ -43,6 +44,9 @@ class RemoteError(AmpeException):
     """
 
     def __init__(self, code: str, text: str = "", body: bytes = b"") -> None:
+        must_be("RemoteError's code", "the name of a code, as text", str, code, '"NOT_FOUND"')
+        must_be("RemoteError's text", "text", str, text)
+        as_bytes("RemoteError's body", body)
         super().__init__(AmpeError.PROCESSING_FAILED, f"{code}: {text}" if text else code)
         self.code: str = code
         self.text: str = text

@@ -6,6 +6,7 @@ from typing import Final
 
 import trio
 
+from pytofu.peers.arguments import seconds as time_of
 from pytofu.peers.codec import Codec
 from pytofu.peers.ctrl_c import protected
 from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
@@ -178,7 +179,7 @@ class Peer:
 
         A checkpoint; cancelled, no more calls are taken all the same.
         """
-        await self._link.drain(seconds)
+        await self._link.drain(time_of("Peer.drain", seconds, or_none=True))
 
     def __repr__(self) -> str:
         state = f"closed: {self.reason.name}" if self.closed.is_set() else "open"

@@ -7,8 +7,8 @@ from typing import Final, Self
 
 import attrs
 import trio
-from attrs.validators import gt
 
+from pytofu.peers.arguments import seconds
 from pytofu.peers.ctrl_c import protected, run_program
 from pytofu.peers.errors import ConnectError, NotSent, RemoteError, Unanswered
 from pytofu.peers.incoming import NO_HEADERS, Incoming
@@ -33,8 +33,12 @@ class Backoff:
     The limit begins anew once a connection has lasted for `longest`.
     """
 
-    first: float = attrs.field(default=0.1, validator=gt(0))
-    longest: float = attrs.field(default=5.0, validator=gt(0))
+    first: float = 0.1
+    longest: float = 5.0
+
+    def __attrs_post_init__(self) -> None:
+        seconds("Backoff's first", self.first)
+        seconds("Backoff's longest", self.longest)
 
     def pauses(self) -> Iterator[float]:
         """The pauses to make, one after the other, without end."""

@@ -6,6 +6,7 @@ from typing import Final, Self
 
 import trio
 
+from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Assembly, Budget
 from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import NotSent, RemoteError, error_of
@@ -58,6 +59,7 @@ class Stream:
         and at least once in 64 items; cancelled, the item was not sent, or, if it is longer than
         65,535 bytes and part of it had left, the stream has failed.
         """
+        item = payload("item", item)
         if len(item) > self._longest:
             raise ValueError(f"an item of {len(item)} bytes: {self._longest} are the most")
         await self._take_turn()
