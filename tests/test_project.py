@@ -75,6 +75,7 @@ class Machine:
             made.mkdir(parents=True)
         shutil.copy(ROOT / "dev", self.clone)
         (self.clone / "pyproject.toml").touch()
+        (self.clone / "build_core.py").touch()
         # What ./dev demo runs here.
         (self.clone / "examples" / "demo.py").write_text("import sys\nprint(sys.version_info[:2])")
         for tool in ("bash", "cat", "cksum", "dirname", "git", "mkdir", "ln", "sort", "tr"):
