@@ -67,10 +67,10 @@ def twin(pure: Any) -> Any:
     for name in ("__module__", "__name__", "__qualname__", "__doc__", "__slots__"):
         setattr(here, name, getattr(pure, name))
     here.__signature__ = inspect.signature(pure)
-    members: Mapping[str, Any] = vars(here)
-    for name, member in pure.__dict__.items():
-        function = members.get(name)
-        function = getattr(function, "__func__", function)  # of a classmethod or a staticmethod
+    for name, member in vars(pure).items():
+        # __func__: what a classmethod or a staticmethod is made of.
+        function: Any = inspect.getattr_static(here, name, None)
+        function = getattr(function, "__func__", function)
         if inspect.isroutine(function) and hasattr(function, "__dict__"):
             update_wrapper(function, getattr(member, "__func__", member))
     return here
