@@ -80,7 +80,7 @@ def c_source() -> Path:
 
 
 def run(what: str, *arguments: str) -> None:
-    """Run this Python with these arguments; raises `NoCore` with the last line that it wrote."""
+    """Run this Python with these arguments. Raises `NoCore`."""
     done = subprocess.run(
         [sys.executable, *arguments],
         env=os.environ | {"CC": compiler() or "cc"} if "CC" not in os.environ else None,
@@ -91,7 +91,9 @@ def run(what: str, *arguments: str) -> None:
     )
     if done.returncode:
         lines = done.stdout.strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise NoCore(f"{what}: {lines[-1].strip()}", done.stdout)
+        # What the compiler says is wrong, else the end of Python's traceback.
+        line = next((line for line in lines if "error: " in line.lower()), lines[-1]).strip()
+        raise NoCore(f"{what}: {line[:200]}", done.stdout)
 
 
 def compiler() -> str | None:
