@@ -95,12 +95,14 @@ def plain(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if isinstance(value, enum.Enum):
         return kind.__qualname__, value.name
-    if value is NotImplemented or value is None or kind in {int, bool, str, bytes, float}:
+    if kind is str:
+        return re.sub(r" at 0x[0-9a-f]+", "", value)
+    if value is NotImplemented or value is None or kind in {int, bool, bytes, float}:
         return kind.__name__, value
     if isinstance(value, bytearray | memoryview):
         return kind.__name__, bytes(value)
     if isinstance(value, BaseException):
-        text = str(value)
+        text = plain(str(value))
         if isinstance(value, TypeError | AttributeError) and _SAID_BY_PYTHON.search(text):
             return kind.__qualname__, "said by Python"
         code = getattr(value, "error_code", None)
@@ -110,7 +112,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return kind.__name__, [plain(item, depth + 1) for item in value]
     said: Any
     try:
-        said = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+        said = plain(repr(value))
     except Exception as error:
         said = plain(error)
     return f"{kind.__module__}.{kind.__qualname__}", said, seen(value, depth + 1)
