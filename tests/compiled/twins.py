@@ -50,11 +50,12 @@ _THINGS: Final = st.one_of(
         *(st.integers(0, 9), st.integers(0, 1), st.integers(0, 1), st.booleans(), st.booleans()),
     ),
     st.sampled_from([Make(twin.place) for twin in TWINS]),
-    st.just(SELF),
 )
 _OTHERS: Final = st.sampled_from([None, True, False, 1.0, "", "text", "7", (), [1]])
-# What is often right, and now and then is not.
-ARGUMENTS: Final = _NUMBERS | _BYTES | _THINGS | _OTHERS
+# What is often right, and now and then is not. What is stored is never the object itself: to print
+# or to pickle that never ends.
+STORED: Final = _NUMBERS | _BYTES | _THINGS | _OTHERS
+ARGUMENTS: Final = STORED | st.just(SELF)
 
 
 def _many(function: Any, *, bound: bool) -> SearchStrategy[tuple[Any, ...]]:
@@ -86,7 +87,7 @@ def steps(twin: Twin, pure: type) -> SearchStrategy[list[Step]]:
             continue
         member = inspect.getattr_static(pure, name)
         if inspect.isdatadescriptor(member):
-            choices.append(st.builds(Step, st.just("set"), st.just(name), st.tuples(ARGUMENTS)))
+            choices.append(st.builds(Step, st.just("set"), st.just(name), st.tuples(STORED)))
         elif callable(function := getattr(pure, name)):
             bound = inspect.isfunction(member)
             arguments = _many(function, bound=bound)
