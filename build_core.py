@@ -29,6 +29,8 @@ STAMP: Final = PACKAGE / f"_core{SUFFIX}.stamp"
 SHIPPED_C: Final = PACKAGE / "_core.c"
 """Where the C lies in an sdist; in a clone there is none."""
 
+SANITIZERS: Final = "-fsanitize=address,undefined"
+
 CYTHON: Final = "cython>=3.1"
 SETUPTOOLS: Final = "setuptools>=75"
 
@@ -196,10 +198,22 @@ def for_dev() -> None:
         said.write_text(state, encoding="utf-8")
 
 
+def build_sanitized(folder: Path) -> None:
+    """A copy of the package whose core looks at every access to memory. Raises `NoCore`."""
+    os.environ["CFLAGS"] = f"-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all {SANITIZERS}"
+    os.environ["LDFLAGS"] = SANITIZERS
+    shutil.rmtree(folder, ignore_errors=True)
+    kinds = ("_core*", "__pycache__")
+    shutil.copytree(PACKAGE, folder / "pytofu", ignore=shutil.ignore_patterns(*kinds))
+    compile_core(folder)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["compile", c, folder]:
             compile_here(c, folder)
+        case ["sanitize", folder]:
+            build_sanitized(Path(folder))
         case _:
             if wish() != "pure":
                 for_dev()
