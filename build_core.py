@@ -113,6 +113,8 @@ def compile_core(folder: Path) -> Path:
     """Build the extension into this folder; the file. Raises `NoCore`."""
     if sys.implementation.name != "cpython":
         raise NoCore("it is for CPython")
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise NoCore("nobody has proven it right without the global lock")
     c = c_source()
     run("the C compiler", __file__, "compile", str(c), str(folder))
     return folder / "pytofu" / IN_PLACE.name
