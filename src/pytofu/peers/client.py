@@ -123,7 +123,8 @@ async def _open_link(
     if link.closed.is_set():
         detail = f" ({link.detail})" if link.detail else ""
         where = address_text(target)
-        raise ConnectError(f"cannot connect to {where}: {link.reason.name}{detail}", link.reason)
+        text = f"cannot connect to {where}: {link.reason.name}{detail}"
+        raise ConnectError(text, link.reason, link.detail)
     if heartbeat is not None and link.features is not None:
         link.accompany(partial(watch, link, heartbeat))
     return link

@@ -8,11 +8,17 @@ from pytofu.values.status import AmpeError, AmpeStatus
 
 
 class ConnectError(ConnectionError):
-    """No peer could be reached at the address. `reason` is the status that says why."""
+    """No peer could be reached at the address.
 
-    def __init__(self, text: str, reason: AmpeStatus = AmpeStatus.CONNECT_FAILED) -> None:
+    `reason` is the status that says why, and `detail` what is known besides, as `~detail` says it.
+    """
+
+    def __init__(
+        self, text: str, reason: AmpeStatus = AmpeStatus.CONNECT_FAILED, detail: str = ""
+    ) -> None:
         super().__init__(text)
         self.reason: AmpeStatus = reason
+        self.detail: str = detail
 
 
 class NotSent(AmpeException, ConnectionError):
