@@ -65,7 +65,8 @@ def came_out(world: World, stream: tuple[bytes, list[int]]) -> tuple[int, list[A
             count += len(messages)
             for message in messages:
                 told.append((message.to_bytes(), message.message_id, message.payload))
-                if message.check_and_prepare().is_ok():
+                # Each world counts the ids that it assigns for itself.
+                if message.message_id and message.check_and_prepare().is_ok():
                     told.append(writer.push(message))
                 message.release()
             if new_state is not None:
