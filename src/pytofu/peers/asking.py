@@ -1,7 +1,6 @@
 """What this side asks of the peer: its calls and streams that are open on one link."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, Protocol
 
@@ -25,6 +24,7 @@ from pytofu.peers.wire import (
     Features,
     Headers,
 )
+from pytofu.public.managers import block
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
@@ -110,7 +110,7 @@ class Asking:
                 await trio.sleep_until(deadline)
             raise
 
-    @asynccontextmanager
+    @block
     async def stream(
         self, method: str, headers: Mapping[str, str], body: bytes
     ) -> AsyncGenerator[OpenedStream]:

@@ -7,6 +7,7 @@ from typing import Final
 import trio
 
 from pytofu.peers.assembly import Assembly, Budget
+from pytofu.peers.ctrl_c import run_program
 from pytofu.peers.errors import RemoteError, error_lines, error_of
 from pytofu.peers.incoming import Incoming, Reply
 from pytofu.peers.wire import (
@@ -144,7 +145,7 @@ async def respond(handler: Respond, request: Incoming, longest: int) -> Result:
     All but declared errors are logged, and the caller learns nothing of the inside.
     """
     try:
-        reply = await handler(request)
+        reply = await run_program(handler, request)
         if isinstance(reply, Reply):
             lines, body = list(checked(reply.headers).items()), reply.body
         else:

@@ -2,12 +2,13 @@
 
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Final
 
 import trio
 
+from pytofu.peers.ctrl_c import run_program, run_protected
 from pytofu.peers.errors import ConnectError
 from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
@@ -18,13 +19,14 @@ from pytofu.peers.reconnect import Backoff, LastingPeer
 from pytofu.peers.wire import FEATURES, Features, checked
 from pytofu.public.ampe import Ampe, open_ampe
 from pytofu.public.borrowing import borrowed_message
+from pytofu.public.managers import block
 from pytofu.values.address_text import ClientAddress, address_text, client_address
 
 _CALLS: Final = 64
 """How many calls of the peer the connecting side carries out at a time."""
 
 
-@asynccontextmanager
+@block
 async def connect(
     address: str | ClientAddress,
     handler: Handler | None = None,
@@ -65,12 +67,12 @@ async def connect(
         async with trio.open_nursery() as nursery:
             try:
                 hub = Hub(engine, chnls)
-                nursery.start_soon(hub.run)
+                nursery.start_soon(run_protected, hub.run)
                 open_one = partial(_open_link, hub, target, handler, lines, heartbeat)
                 if reconnect is None:
                     peer = Peer(await open_one())
                     if on_peer is not None:
-                        await on_peer(peer)
+                        await run_program(on_peer, peer)
                 else:
                     peer = LastingPeer()
                     nursery.start_soon(peer.keep, open_one, on_peer, reconnect)

@@ -7,6 +7,7 @@ from functools import partial
 import trio
 
 from pytofu.peers.calls import log
+from pytofu.peers.ctrl_c import protected, run_program, run_protected
 from pytofu.peers.errors import NotSent, Unanswered
 from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
@@ -27,6 +28,7 @@ from pytofu.values.status import AmpeStatus
 type Where = str | ServerAddress
 
 
+@protected
 async def serve(
     handler: Handler | None,
     *addresses: Where,
@@ -60,7 +62,7 @@ async def serve(
         failure: BaseException
         accepting = _Accepting(engine, chnls, handler, on_peer, topics, calls_per_peer)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(accepting.hub.run)
+            nursery.start_soon(run_protected, accepting.hub.run)
             try:
                 task_status.started(tuple([await accepting.listen(target) for target in targets]))
                 await trio.sleep_forever()
@@ -153,7 +155,7 @@ class _Accepting:
 
     async def _attend(self, on_peer: OnPeer, peer: Peer, link: Link) -> None:
         try:
-            await on_peer(peer)
+            await run_program(on_peer, peer)
         except (NotSent, Unanswered):
             link.abort()  # the peer has gone, or is no good
         except Exception:
@@ -167,4 +169,4 @@ class _Accepting:
             Outlet(self.hub.ampe, self.hub.chnls, number).tell(OpCode.BYE_SIGNAL)
         async with trio.open_nursery() as nursery:
             for link in list(self.hub.links.values()):
-                nursery.start_soon(link.drain, grace)
+                nursery.start_soon(run_protected, link.drain, grace)

@@ -7,6 +7,7 @@ from typing import Final, Self
 import trio
 
 from pytofu.peers.assembly import Assembly, Budget
+from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import NotSent, RemoteError, error_of
 from pytofu.peers.flow import WINDOW, ReceiveWindow, frame_cost
 from pytofu.peers.outlet import HeaderLines, Outlet, encoded
@@ -47,6 +48,7 @@ class Stream:
 
     # ------------------------------------------------------------------ for programs
 
+    @protected
     async def send(self, item: bytes) -> None:
         """Send an item, waiting while the peer is behind with this stream.
 
@@ -97,6 +99,7 @@ class Stream:
         if self._error is not None:
             raise self._error
 
+    @protected
     async def send_eof(self) -> None:
         """Say that no more items follow; the other direction goes on. Twice is as once.
 
@@ -116,6 +119,7 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
+    @protected
     async def __anext__(self) -> bytes:
         """The next item; the iteration ends when the peer has sent its last.
 
@@ -213,6 +217,7 @@ class OpenedStream(Stream):
         """Whether nothing is left to be cancelled at the peer."""
         return self._over
 
+    @protected
     async def finish(self) -> bytes:
         """Say that no more items follow, and wait for the peer's result.
 

@@ -7,6 +7,7 @@ from typing import Final, Self
 import trio
 
 from pytofu.peers.assembly import Assembly, Budget
+from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered, error_of
 from pytofu.peers.flow import ReceiveWindow, frame_cost
 from pytofu.peers.incoming import Incoming
@@ -61,6 +62,7 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
+    @protected
     async def __anext__(self) -> Incoming:
         """The next message.
 

@@ -7,6 +7,7 @@ from typing import Final, Literal, Protocol
 
 import trio
 
+from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import NotSent, RemoteError
 from pytofu.peers.flow import frame_cost
 from pytofu.peers.incoming import NO_HEADERS
@@ -223,6 +224,7 @@ class Topics:
         self._subscribers: dict[Subscriber, None] = {}
         self._interested: dict[str, tuple[Subscriber, ...]] = {}  # a cache, by topic
 
+    @protected
     def publish(self, topic: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> int:
         """Send to all who have subscribed to the topic; returns how many they are.
 
@@ -236,6 +238,7 @@ class Topics:
             subscriber.offer(item)
         return len(subscribers)
 
+    @protected
     async def send(self, topic: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> int:
         """As `publish`, but wait first until no subscriber of the topic has a full queue.
 

@@ -1,0 +1,26 @@
+"""Ctrl-C is for the program's own functions: it is not raised in the middle of what peers do.
+
+KeyboardInterrupt in the midst of starting a task or of counting what is under way would leave that
+half done, and Trio's own books as well. So everything that programs call here is `protected`, and
+so are the tasks; then Trio raises it in the main task, at its next checkpoint. The functions that
+a program gives are run as they would be without us.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+protected: Final = trio.lowlevel.enable_ki_protection
+
+
+@trio.lowlevel.enable_ki_protection
+async def run_protected[*Ts](task: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+    """Run a task of ours."""
+    await task(*args)
+
+
+@trio.lowlevel.disable_ki_protection
+async def run_program[*Ts, T](function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """Run a function of the program's."""
+    return await function(*args)
