@@ -156,7 +156,7 @@ def test_dev_makes_the_environment_by_uv_where_it_is(machine: Machine) -> None:
     venv, pip = machine.told_uv()
     assert venv.startswith("venv ")
     assert venv.endswith(" .venv")
-    assert pip == "pip install --quiet --python .venv/bin/python --editable . --group=test"
+    assert pip == "pip install --quiet --python .venv/bin/python --editable . --group=core"
 
 
 def test_dev_lets_uv_fetch_a_python_where_none_will_do(machine: Machine) -> None:
