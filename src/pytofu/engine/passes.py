@@ -8,7 +8,7 @@ loop's next turn.
 from time import perf_counter
 from typing import Final
 
-LONGEST: Final = 0.005
+LONGEST: Final = 0.008
 """Seconds. A turn of the loop has room for several such passes."""
 
 
