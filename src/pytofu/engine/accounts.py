@@ -226,6 +226,10 @@ class Budget:
             account.credit(cost)
 
 
+def _nothing() -> None:
+    """There is nobody to be told."""
+
+
 class ChannelAccount(Account):
     """What one channel holds of its engine's budget."""
 
@@ -349,4 +353,5 @@ class ChannelAccount(Account):
         self.closed = True
         self.note_unfinished(0)
         self.stop_waiting()
+        self._on_room = _nothing  # the channel's own: else only a collection would free the two
         self.budget.relieve()  # its turn may have come, and it has no use for it any more

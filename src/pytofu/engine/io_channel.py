@@ -399,6 +399,8 @@ class IoChannel(OpeningChannel):
 
     def time_passed(self, now: float) -> None:
         """Look at what has arrived before the time limit strikes."""
+        if self._finished:
+            return
         if self._open:
             self.on_readable(now, at_last=True)
             if not self._full:
@@ -451,8 +453,9 @@ class IoChannel(OpeningChannel):
             try:
                 self.group.readiness.unwatch(self)
             finally:
-                if self._link is not None:
-                    self._link.close(reset=ending.reset)
+                link, self._link = self._link, None
+                if link is not None:
+                    link.close(reset=ending.reset)
         except Exception:
             log.exception("channel %d: a defect in pytofu while it was closed", self.number)
         if ending.by_limit:
