@@ -59,6 +59,8 @@ compiled: Final[bool] = is_usable(Path(__file__).parent, os.environ)
 def twin(pure: Any) -> Any:
     """The compiled twin of a class or function, made to say of itself what the pure one says.
 
+    What a compiled class does not define, it takes over from the pure one: all but `__init__`,
+    which C calls without looking for it.
     What has a slot in C, as `__init__` and `__eq__`, keeps C's own description.
     """
     here: Any = getattr(import_module("pytofu._core"), pure.__name__)
@@ -67,7 +69,12 @@ def twin(pure: Any) -> Any:
     for name in ("__module__", "__name__", "__qualname__", "__doc__", "__slots__"):
         setattr(here, name, getattr(pure, name))
     here.__signature__ = inspect.signature(pure)
+    here._pure = pure  # to go on with where something is out of the ordinary
     for name, member in vars(pure).items():
+        if name not in vars(here):
+            if not inspect.ismemberdescriptor(member):  # a slot, which only its own class has
+                setattr(here, name, member)
+            continue
         # __func__: what a classmethod or a staticmethod is made of.
         function: Any = inspect.getattr_static(here, name, None)
         function = getattr(function, "__func__", function)

@@ -10,6 +10,8 @@ where it is needed.
 
 import struct
 
+cimport cython
+
 from pytofu.patterns.arguments import as_bytes, whole_number
 from pytofu.patterns.result import Err
 from pytofu.values import header as _header
@@ -24,6 +26,7 @@ cdef tuple _NAMES = _header._FIELDS
 cdef object _repr = _header.BinaryHeader.__repr__
 
 
+@cython.freelist(64)
 cdef class BinaryHeader:
     cdef public object body_len
     cdef public object channel_number
@@ -112,3 +115,33 @@ cdef class BinaryHeader:
 
     def __repr__(self):
         return _repr(self)
+
+
+cdef BinaryHeader new_header():
+    cdef BinaryHeader header = BinaryHeader.__new__(BinaryHeader)
+    header.channel_number = header.proto_byte = header.message_id = 0
+    header.text_headers_len = header.body_len = 0
+    header.status = AmpeStatus.SUCCESS
+    return header
+
+
+cdef BinaryHeader header_of(
+    channel_number,
+    int proto,
+    unsigned long long message_id,
+    unsigned int text_headers_len,
+    unsigned int body_len,
+):
+    cdef BinaryHeader header = BinaryHeader.__new__(BinaryHeader)
+    header.channel_number = channel_number
+    header.proto_byte = proto
+    header.status = 0
+    header.message_id = message_id
+    header.text_headers_len = text_headers_len
+    header.body_len = body_len
+    return header
+
+
+include "_core_accounts.pxi"
+include "_core_message.pxi"
+include "_core_framing.pxi"

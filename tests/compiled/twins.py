@@ -24,7 +24,20 @@ class Twin:
 
 TWINS: Final = [
     Twin("values.header.BinaryHeader"),
+    Twin("values.message.Message"),
 ]
+
+INSIDE: Final = frozenset(
+    {
+        "engine.accounts.Budget",
+        "engine.accounts.ChannelAccount",
+        "engine.accounts._Loans",
+        "protocol.framing.FrameReader",
+        "protocol.framing.FrameWriter",
+    }
+)
+"""Twins that no program ever calls: what the engine does to them is compared, in test_inside.py and
+test_fuzzed_frames.py, and not what anybody could. Their numbers are C's."""
 
 # ---------------------------------------------------------------------- arguments
 
