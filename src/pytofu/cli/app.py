@@ -6,7 +6,7 @@ from typing import Final, cast
 
 import click
 
-from pytofu import AmpeException
+from pytofu import AmpeException, compiled
 from pytofu.cli import (
     bench,
     call,
@@ -35,7 +35,10 @@ _INTERRUPTED: Final = 130
     " uds://PATH, or, in quotes, 'tcp|HOST|PORT' or 'uds|PATH'. `pytofu COMMAND --help` shows an"
     " example of each command.",
 )
-@click.version_option(package_name="pytofu", message="%(prog)s %(version)s")
+@click.version_option(
+    package_name="pytofu",
+    message=f"%(prog)s %(version)s ({'with the compiled core' if compiled else 'pure Python'})",
+)
 def group() -> None:
     """Messages between processes, over TCP, TLS and Unix sockets."""
 
