@@ -133,7 +133,7 @@ def test_the_profile_names_layers_and_functions(
     assert command.main(["--profile", "--work", work, "--seconds", "0.1"]) == 0
 
     output = capsys.readouterr().out
-    for word in ("server:", "client:", "kernel", "protocol", "engine", "trio", "framing.py"):
+    for word in ("server:", "client:", "kernel", "protocol", "engine", "trio", "group.py"):
         assert word in output
 
 

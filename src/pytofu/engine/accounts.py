@@ -35,6 +35,10 @@ _PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 """Whose frames a warning leaves out, so that it points at the program's line."""
 
 
+_not_interrupted: Final = trio.lowlevel.enable_ki_protection
+"""For what `Message.__del__` calls: Trio knows that by its frame, and a compiled one has none."""
+
+
 class _Uncounted(Account):
     """For messages that the engine makes: they cost the budget nothing, and bring it nothing."""
 
@@ -66,6 +70,7 @@ class _Loans(Account):
         if budget.watchers:
             budget.relieve()
 
+    @_not_interrupted
     def forget(self, cost: int) -> None:
         """The application dropped a message that it got."""
         self._budget.forget(self, cost)
@@ -305,6 +310,7 @@ class ChannelAccount(Account):
         self.budget.bytes_unfinished += count - self.unfinished
         self.unfinished = count
 
+    @_not_interrupted
     def forget(self, cost: int) -> None:
         """One of them was dropped by the application."""
         self.budget.forget(self, cost)
