@@ -14,8 +14,8 @@ import trio
 from pytofu.engine.accounts import UNCOUNTED, ChannelAccount
 from pytofu.engine.context import GroupContext
 from pytofu.engine.fair_mailbox import Inbox
-from pytofu.engine.opening import OpeningChannel
 from pytofu.engine.returning import Returning
+from pytofu.engine.sending import SendingChannel
 from pytofu.links.base import Link, LinkError, Wait
 from pytofu.protocol.conversation import Conversation
 from pytofu.protocol.ending import Cause
@@ -34,7 +34,7 @@ _SMALL_READ: Final = 4096
 before it is acknowledged."""
 
 
-class IoChannel(OpeningChannel):
+class IoChannel(SendingChannel):
     """Made by a HelloRequest (`address` given, connects) or by a listener (`link` given)."""
 
     __slots__ = (
@@ -42,13 +42,10 @@ class IoChannel(OpeningChannel):
         "account",
         "queued",
         "_backed_up",
-        "_finished",
         "_full",
-        "_high_water",
         "_backlog",
         "_inbox",
         "_said_all",
-        "_senders",
         "_short",
         "_told",
         "_writes_after_reading",
@@ -74,7 +71,6 @@ class IoChannel(OpeningChannel):
         self.account: ChannelAccount = account
         self.host = host
         self._accepted = link is not None
-        self._high_water = group.options.high_water
         # So much that the answers to all that it may have sent by then still find a place.
         self._backlog = max(0, group.options.max_queued_bytes - group.budget.share_bytes)
         self._full = False  # whether it takes nothing at the moment
@@ -85,9 +81,7 @@ class IoChannel(OpeningChannel):
         self._backed_up = False  # whether it does not take enough of what is sent to it
         self.queued: int = 0
         """Bytes that wait to be sent, as far as the engine has been told."""
-        self._finished = False
         self._inbox: Inbox = deque()  # what of it waits in the group's mailbox
-        self._senders: trio.lowlevel.ParkingLot | None = None  # where `send` waits, if any does
 
     def start(self) -> None:
         """Begin to live: the channel has its number."""
@@ -346,39 +340,6 @@ class IoChannel(OpeningChannel):
             self._full = True
             self._watch()
         self._said_all = not isinstance(result, Wait)
-
-    # ------------------------------------------------------------------ waiting to send
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so much is queued that senders wait."""
-        return self.conversation.writer.held > self._high_water
-
-    @property
-    def must_wait(self) -> bool:
-        """Whether a sender has to wait: the channel is full, or others wait already."""
-        return self.conversation.writer.held > self._high_water or self._senders is not None
-
-    async def wait_for_turn(self) -> None:
-        """Wait until the channel is not full, in the order of coming. Cancelling changes nothing.
-
-        Whoever has waited calls `let_next_send` when he has posted.
-        """
-        while not self._finished:
-            if self._senders is None:
-                self._senders = trio.lowlevel.ParkingLot()
-            try:
-                await self._senders.park()
-            finally:
-                if not self._senders:
-                    self._senders = None
-            if not self.is_full:
-                return
-
-    def let_next_send(self) -> None:
-        """Wake the sender that has waited longest, if there is room for what it sends."""
-        if self._senders is not None and not self.is_full:
-            self._senders.unpark()
 
     # ------------------------------------------------------------------ the end
 
