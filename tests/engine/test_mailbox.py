@@ -419,3 +419,13 @@ async def test_receive_is_always_a_checkpoint(box: MailBox[int], seconds: float,
             seconds = 0
     with assert_checkpoints():
         await box.receive(seconds)
+
+
+@pytest.mark.parametrize("call", ["send", "interrupt", "close"])
+async def test_a_foreign_thread_is_told_before_anything_has_changed(call: str) -> None:
+    mailbox = MailBox[int]()
+    arguments = (1,) if call == "send" else ()
+    with pytest.raises(RuntimeError, match=rf"MailBox\.{call} was called in another thread"):
+        await trio.to_thread.run_sync(getattr(mailbox, call), *arguments)
+    assert (len(mailbox), mailbox.closed) == (0, False)
+    assert await mailbox.receive(0) == Err(MailBoxStatus.TIMEOUT)

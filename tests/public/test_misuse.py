@@ -75,7 +75,7 @@ CALLS: Final[dict[str, tuple[Call, frozenset[str]]]] = {
     "open_ampe": (lambda app, x: open_ampe(x), NOBODY),
     "Ampe.put": (lambda app, x: app.ampe.put(x), NOTHING),
     # Whatever has a `get` may lend messages; a dict's gives None, as an empty pool does.
-    "borrowed_message": (lambda app, x: borrowed_message(x).__enter__(), frozenset({"dict"})),
+    "borrowed_message": (lambda app, x: borrowed_message(x).__enter__(), frozenset()),
     "ChannelGroup.post": (lambda app, x: app.chnls.post(x), NOTHING),
     "ChannelGroup.update_receiver": (lambda app, x: app.chnls.update_receiver(x), NOTHING),
     "Holder.post": (lambda app, x: app.chnls.post(Holder(x)), frozenset({"Message"})),

@@ -1,6 +1,7 @@
 """The mailbox: a memory channel with interrupt, timeout and close (pattern guide, section 6)."""
 
 import math
+from _thread import get_ident
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -29,7 +30,7 @@ class MailBox[T]:
     and `close` could not hand it back.
     """
 
-    __slots__ = ("_bell", "_closed", "_interrupted", "_items", "_ring", "_waiting")
+    __slots__ = ("_bell", "_closed", "_interrupted", "_items", "_ring", "_thread", "_waiting")
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
@@ -38,6 +39,15 @@ class MailBox[T]:
         self._waiting = 0
         self._interrupted = False
         self._closed = False
+        self._thread = get_ident()
+
+    def _require_own_thread(self, call: str) -> None:
+        """Trio's channel would notice a foreign thread only when somebody waits."""
+        if get_ident() != self._thread:
+            raise RuntimeError(
+                f"MailBox.{call} was called in another thread than the one that made the mailbox: "
+                f"call it there by trio.from_thread.run_sync(mailbox.{call}, ...)"
+            )
 
     def __len__(self) -> int:
         """How many items wait."""
@@ -48,7 +58,11 @@ class MailBox[T]:
         return self.send_all((item,))
 
     def send_all(self, items: Iterable[T]) -> Result[None, MailBoxStatus]:
-        """Add items, which stay together and in order; `Err(CLOSED)` after `close`."""
+        """Add items, which stay together and in order; `Err(CLOSED)` after `close`.
+
+        Raises `RuntimeError` in a thread other than the one that made the mailbox.
+        """
+        self._require_own_thread("send")
         if self._closed:
             return Err(MailBoxStatus.CLOSED)
         self._items.extend(items)
@@ -118,8 +132,9 @@ class MailBox[T]:
         """Wake the one that waits, or the next to wait, once.
 
         `Err(INTERRUPTED)` while an earlier interrupt has not been noticed, `Err(CLOSED)` after
-        `close`.
+        `close`. Raises `RuntimeError` in a foreign thread.
         """
+        self._require_own_thread("interrupt")
         if self._closed:
             return Err(MailBoxStatus.CLOSED)
         if self._interrupted:
@@ -129,7 +144,11 @@ class MailBox[T]:
         return OK
 
     def close(self) -> list[T]:
-        """Refuse further items, wake all receivers with CLOSED, and hand back what waits."""
+        """Refuse further items, wake all receivers with CLOSED, and hand back what waits.
+
+        Raises `RuntimeError` in a foreign thread.
+        """
+        self._require_own_thread("close")
         self._closed = True
         self._ring.close()
         items = list(self._items)

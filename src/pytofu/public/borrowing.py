@@ -43,6 +43,7 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
             )
         try:
             get = self._ampe.get
+            _ = self._ampe.put  # a dict has the other one, too
         except AttributeError:
             raise wrong_type("borrowed_message", "an Ampe", self._ampe) from None
         self._value = get(self._strategy)
