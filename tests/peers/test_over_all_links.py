@@ -23,8 +23,8 @@ class Kind:
     """Where a test's server listens, and what its two sides need for that."""
 
     address: str
-    server: dict[str, Any] = {}
-    client: dict[str, Any] = {}
+    server: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    client: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
 
 @pytest.fixture(params=["tcp", "tls", "uds", "mem"])
