@@ -19,12 +19,15 @@ from benchmarks.work import WORKS, Subject, Task, Work
 _QUICK_WORKS: Final = frozenset(
     {
         *("echo-64x1", "echo-64x64", "echo-65535x16", "oneway-64", "fanin-10", "rate-50"),
-        *("call-64x1", "call-64x64", "stream", "fanout-100"),
-        *("connect", "idle-1000", "startup"),
+        *("call-64x64", "stream", "fanout-100"),
+        *("tls-64x64", "connect", "idle-1000", "startup"),
     }
 )
 _QUICK_CONTENDERS: Final = frozenset(
-    {"pytofu", "pytofu-uds", "raw", "trio", "asyncio", "uvloop", "pyzmq"}
+    {
+        *("pytofu", "pytofu-uds", "raw", "trio", "asyncio", "uvloop", "pyzmq"),
+        *("pytofu-tls", "asyncio-tls"),
+    }
 )
 _QUICK_CALLERS: Final = frozenset({"pytofu-peers", "websockets"})
 """Those that take part in calls, streams and publishing."""
@@ -132,7 +135,7 @@ def _profile(tasks: Sequence[Task], names: Sequence[str]) -> int:
 
 
 _PROFILED: Final = CALLS | {
-    *(Subject.ECHO, Subject.ONE_WAY, Subject.FAN_IN, Subject.CONNECTIONS),
+    *(Subject.ECHO, Subject.TLS, Subject.ONE_WAY, Subject.FAN_IN, Subject.CONNECTIONS),
 }
 """What a profile can say something about."""
 

@@ -24,7 +24,7 @@ class Cutter:
     def __init__(self) -> None:
         self._kept = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+    def feed(self, data: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
         """The ids and bodies of the messages that are whole now."""
         kept = self._kept
         kept += data

@@ -10,6 +10,7 @@ from benchmarks.runner import Results
 from benchmarks.work import LARGEST_BODY, WORKS, Subject, Work
 
 _UDS: Final = "pytofu-uds"
+_TLS: Final = "pytofu-tls"
 _PEERS: Final = "pytofu-peers"
 
 
@@ -74,6 +75,8 @@ MARKS: Final[Sequence[Mark]] = (
     Mark(_CALLS, 0.5, over=REFERENCE, contender=_PEERS),
     Mark(_CALLS, 1.0, over="websockets", contender=_PEERS),
     Mark(_CALLS, 5.0, over="grpc", contender=_PEERS),
+    Mark(Work(Subject.TLS, 64, 64), 0.7, over=REFERENCE, contender=_TLS),
+    Mark(Work(Subject.TLS, LARGEST_BODY, 16), 0.5, over=REFERENCE, contender=_TLS),
     Mark(Work(Subject.CONNECTIONS, body=0), 1.0, over="trio"),
     *(
         Mark(work, _IDLE_BYTES, figure="server_bytes", at_most=True)

@@ -32,6 +32,7 @@ _FOLDERS: Final[Sequence[tuple[Path, str]]] = (
     (Path(pytofu.__file__).parent / "engine", "engine"),
     (Path(pytofu.__file__).parent / "protocol", "protocol"),
     (Path(pytofu.__file__).parent / "peers", "peers"),
+    (Path(pytofu.__file__).parent / "links", "links"),
     (Path(pytofu.__file__).parent, "values"),
     (Path(trio.__file__).parent, "trio"),
     (Path(__file__).parent, "benchmark"),

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 import attrs
 
-from benchmarks import startup
+from benchmarks import certificates, startup
 from benchmarks.contenders import REFERENCE, load
 from benchmarks.runs import Figures
 from benchmarks.work import Subject, Task, Work
@@ -91,11 +91,15 @@ def run_all(plan: Mapping[Task, Sequence[str]], rounds: int, say: Callable[[str]
 
 def run_pair(name: str, task: Task) -> Figures:
     """One server, one client; the client's figures. Raises `Failure`."""
-    with tempfile.TemporaryDirectory() as folder, _Process(folder, "server", name, task) as server:
-        address = server.answer()["address"]
-        task = attrs.evolve(task, server_pid=server.pid)
-        with _Process(folder, "client", name, task, address) as client:
-            answer = client.answer()
+    with tempfile.TemporaryDirectory() as folder:
+        if task.work.subject is Subject.TLS:
+            certificates.write(Path(folder))
+            task = attrs.evolve(task, certificates=folder)
+        with _Process(folder, "server", name, task) as server:
+            address = server.answer()["address"]
+            task = attrs.evolve(task, server_pid=server.pid)
+            with _Process(folder, "client", name, task, address) as client:
+                answer = client.answer()
     if "wrong" in answer:
         raise Failure(f"wrong answer: {answer['wrong']}")
     figures: Figures = answer["figures"]

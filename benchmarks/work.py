@@ -19,6 +19,8 @@ class Subject(StrEnum):
     """Requests, each answered with the same bytes; `outstanding` of them under way at a time."""
     ONE_WAY = "oneway"
     """Messages that nobody answers, then one that asks how many arrived as they were sent."""
+    TLS = "tls"
+    """Echo over TLS; that of pytofu without TLS is the measure."""
     FAN_IN = "fanin"
     """Echo on many channels of one client process, one request under way on each."""
     CALL = "call"
@@ -64,8 +66,8 @@ class Work:
     def name(self) -> str:
         """How the command line calls it."""
         match self.subject:
-            case Subject.ECHO:
-                return f"echo-{self.body}x{self.outstanding}"
+            case Subject.ECHO | Subject.TLS:
+                return f"{self.subject}-{self.body}x{self.outstanding}"
             case Subject.ONE_WAY:
                 return f"oneway-{self.body}"
             case Subject.FAN_IN:
@@ -87,6 +89,8 @@ class Work:
         match self.subject:
             case Subject.ECHO:
                 return f"echo, {self.body:,} bytes, {self.outstanding} outstanding"
+            case Subject.TLS:
+                return f"echo over TLS, {self.body:,} bytes, {self.outstanding} outstanding"
             case Subject.ONE_WAY:
                 return f"one way, {self.body:,} bytes"
             case Subject.FAN_IN:
@@ -123,6 +127,8 @@ class Task:
     """The server's process: the client looks at its memory and its processor time."""
     profile: str = ""
     """A folder where both processes write their profiles; without one, nothing is profiled."""
+    certificates: str = ""
+    """The folder of the certificates, for who speaks TLS."""
 
     @cached_property
     def body(self) -> bytes:
@@ -162,6 +168,8 @@ WORKS: Final[Sequence[Work]] = (
         for outstanding in (1, 64, 512)
     ),
     *(Work(Subject.ECHO, LARGEST_BODY, outstanding) for outstanding in (1, 16)),
+    Work(Subject.TLS, 64, 64),
+    Work(Subject.TLS, LARGEST_BODY, 16),
     Work(Subject.ONE_WAY, 64),
     Work(Subject.ONE_WAY, LARGEST_BODY),
     *(Work(Subject.FAN_IN, channels=channels) for channels in (1, 10, 100, 1000)),

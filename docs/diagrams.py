@@ -110,6 +110,7 @@ _STOREYS: Final = {
     "protocol": ("protocol", "no socket, clock or Trio"),
     "values": ("values", "plain data"),
     "patterns": ("patterns", "for all the others"),
+    "_choice": ("choice", "compiled, or pure Python"),
 }
 
 

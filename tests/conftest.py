@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
+import pytofu
 from tests.support import Kind, ServerAddress, Side, server_address_of
 
 # The same examples every time: a failure that cannot be repeated helps nobody. And no time limit an
@@ -24,6 +25,18 @@ if len(tempfile.gettempdir()) > _LONGEST_FOLDER:
 
 # A shell ignores Ctrl-C in what it starts in the background, and all processes below inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Which of the two is under test."""
+    return "pytofu: " + ("with the compiled core" if pytofu.compiled else "pure Python")
+
+
+def pytest_sessionstart() -> None:
+    """Where the environment demands one of the two, the other one has not been tested."""
+    wanted = os.environ.get("PYTOFU_PURE", "")
+    if wanted and (wanted == "0") is not pytofu.compiled:
+        pytest.exit(f"PYTOFU_PURE={wanted}, and yet: {pytest_report_header()}", returncode=3)
 
 
 @pytest.fixture(params=["tcp", "uds", "mem"])

@@ -75,6 +75,7 @@ class Machine:
             made.mkdir(parents=True)
         shutil.copy(ROOT / "dev", self.clone)
         (self.clone / "pyproject.toml").touch()
+        (self.clone / "build_core.py").touch()
         # What ./dev demo runs here.
         (self.clone / "examples" / "demo.py").write_text("import sys\nprint(sys.version_info[:2])")
         for tool in ("bash", "cat", "cksum", "dirname", "git", "mkdir", "ln", "sort", "tr"):
@@ -155,7 +156,7 @@ def test_dev_makes_the_environment_by_uv_where_it_is(machine: Machine) -> None:
     venv, pip = machine.told_uv()
     assert venv.startswith("venv ")
     assert venv.endswith(" .venv")
-    assert pip == "pip install --quiet --python .venv/bin/python --editable . --group=test"
+    assert pip == "pip install --quiet --python .venv/bin/python --editable . --group=core"
 
 
 def test_dev_lets_uv_fetch_a_python_where_none_will_do(machine: Machine) -> None:

@@ -104,11 +104,18 @@ class TLSListeningSocket:
         self._listening.close()
 
 
-async def connect(address: TLSClientAddress, receive_buffer: int | None) -> TLSSocket:
-    """Connect to who listens there, and shake hands."""
+def knock(address: TLSClientAddress, receive_buffer: int | None = None) -> TLSSocket:
+    """Connect to who listens there and hold out a hand; `open` waits until it is taken."""
     settings = TCPSettings(receive_buffer=receive_buffer)
     link = tcp.begin_connect(TCPClientAddress(address.host, address.port), settings)
     assert isinstance(link, Link), link
-    sock = TLSSocket(TLSLink(link, client_context(), address.host))
+    tls_link = TLSLink(link, client_context(), address.host)
+    tls_link.open()  # what it answers, it answers again
+    return TLSSocket(tls_link)
+
+
+async def connect(address: TLSClientAddress, receive_buffer: int | None) -> TLSSocket:
+    """Connect to who listens there, and shake hands."""
+    sock = knock(address, receive_buffer)
     await sock.open()
     return sock

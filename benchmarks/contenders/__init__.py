@@ -15,10 +15,13 @@ type Ready = Callable[[str], None]
 """Tells the client's process that the server can be reached, and where."""
 
 MESSAGES: Final[Set[Subject]] = frozenset({Subject.ECHO, Subject.ONE_WAY})
-"""What every contender takes part in."""
+"""What every contender takes part in that is not there for something particular."""
 
 CALLS: Final[Set[Subject]] = frozenset({Subject.CALL, Subject.STREAM, Subject.FAN_OUT})
 """What is more than messages: those take part that offer it, or on which programs build it."""
+
+ONLY_TLS: Final[Set[Subject]] = frozenset({Subject.TLS})
+"""What contenders over TLS take part in: what differs from the echoes is TLS alone."""
 
 ALL_OTHERS: Final[Set[Subject]] = frozenset(
     {Subject.FAN_IN, Subject.RATE, Subject.CONNECTIONS, Subject.IDLE}
@@ -53,18 +56,23 @@ class Contender(Protocol):
 _MODULES: Final[Mapping[str, tuple[str, str | None]]] = {
     REFERENCE: ("tofu:TCP", None),
     "pytofu-uds": ("tofu:UDS", None),
+    "pytofu-tls": ("tofu:TLS", None),
     "pytofu-peers": ("peers:CONTENDER", None),
     "raw": ("raw_sockets:CONTENDER", None),
     "trio": ("trio_stream:CONTENDER", None),
+    "trio-tls": ("trio_stream:TLS", None),
     "trio-mailbox": ("trio_mailbox:CONTENDER", None),
     "asyncio": ("asyncio_streams:ASYNCIO", None),
+    "asyncio-tls": ("asyncio_streams:TLS", None),
     "uvloop": ("asyncio_streams:UVLOOP", "uvloop"),
     "pyzmq": ("zmq_blocking:CONTENDER", "zmq"),
     "pyzmq-asyncio": ("zmq_asyncio:CONTENDER", "zmq"),
     "pynng": ("nng_trio:CONTENDER", "pynng"),
     "websockets": ("websockets_asyncio:CONTENDER", "websockets"),
+    "websockets-tls": ("websockets_asyncio:TLS", "websockets"),
     "trio-websocket": ("websockets_trio:CONTENDER", "trio_websocket"),
     "grpc": ("grpc_asyncio:CONTENDER", "grpc"),
+    "grpc-tls": ("grpc_asyncio:TLS", "grpc"),
     "nats": ("nats_asyncio:CONTENDER", "nats"),
 }
 """Where the contender is, and the package that it needs."""

@@ -1,13 +1,18 @@
-"""asyncio streams, on asyncio's own event loop and on uvloop's. Both set TCP_NODELAY themselves."""
+"""asyncio streams, on asyncio's own event loop and on uvloop's, the former over TLS, too.
+
+All set TCP_NODELAY themselves.
+"""
 
 import asyncio
+import ssl
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable, Coroutine, Set
 from functools import partial
 from typing import Any, Final
 
 from benchmarks.alarm import AsyncioAlarm
-from benchmarks.contenders import ALL_OTHERS, MESSAGES, Ready
+from benchmarks.certificates import HOST, client_context, server_context
+from benchmarks.contenders import ALL_OTHERS, MESSAGES, ONLY_TLS, Ready
 from benchmarks.frames import ASK, HEADER, frame
 from benchmarks.memory import ALREADY_OPEN, IdleMemory
 from benchmarks.open_loop import OpenLoop, send_when_due
@@ -40,12 +45,25 @@ class _AsyncioStreams:
         return figures
 
 
+class _AsyncioTLS:
+    subjects: Set[Subject] = ONLY_TLS
+
+    def missing(self) -> str | None:
+        return None
+
+    def serve(self, task: Task, ready: Ready) -> None:
+        asyncio.run(_serve(task, ready, server_context(task)))
+
+    def run(self, task: Task, address: str) -> Figures:
+        return asyncio.run(_ask_all(int(address), task, client_context(task)))
+
+
 async def _read(reader: StreamReader) -> tuple[int, bytes]:
     length, message_id = HEADER.unpack(await reader.readexactly(HEADER.size))
     return message_id, await reader.readexactly(length)
 
 
-async def _serve(task: Task, ready: Ready) -> None:
+async def _serve(task: Task, ready: Ready, tls: ssl.SSLContext | None = None) -> None:
     handler: Callable[[StreamReader, StreamWriter], Awaitable[None]]
     match task.work.subject:
         case Subject.ONE_WAY:
@@ -54,7 +72,7 @@ async def _serve(task: Task, ready: Ready) -> None:
             handler = _greet
         case _:
             handler = _echo
-    server = await asyncio.start_server(handler, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.start_server(handler, HOST, 0, backlog=1024, ssl=tls)
     ready(str(server.sockets[0].getsockname()[1]))
     async with server:
         await server.serve_forever()
@@ -99,9 +117,9 @@ async def _run(task: Task, port: int) -> Figures:
         case Subject.IDLE:
             return await _stay(port, task)
         case Subject.ONE_WAY:
-            return await _send(*await asyncio.open_connection("127.0.0.1", port), OneWay(task))
+            return await _send(*await asyncio.open_connection(HOST, port), OneWay(task))
         case Subject.RATE:
-            return await _pace(*await asyncio.open_connection("127.0.0.1", port), task)
+            return await _pace(*await asyncio.open_connection(HOST, port), task)
         case _:
             return await _ask_all(port, task)
 
@@ -117,7 +135,7 @@ async def _visit(port: int, run: Echoes) -> Figures:
 
 async def _say(port: int, line: bytes) -> tuple[StreamWriter, bytes]:
     """A new connection, and its answer to this line."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(line)
     await writer.drain()
     return writer, await reader.readline()
@@ -133,8 +151,10 @@ async def _stay(port: int, task: Task) -> Figures:
     return figures
 
 
-async def _ask_all(port: int, task: Task) -> Figures:
-    streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(task.work.channels)]
+async def _ask_all(port: int, task: Task, tls: ssl.SSLContext | None = None) -> Figures:
+    streams = [
+        await asyncio.open_connection(HOST, port, ssl=tls) for _ in range(task.work.channels)
+    ]
     runs = [Echoes(task, channel) for channel in range(len(streams))]
     async with asyncio.TaskGroup() as group:
         for (reader, writer), run in zip(streams, runs, strict=True):
@@ -186,4 +206,5 @@ async def _send(reader: StreamReader, writer: StreamWriter, run: OneWay) -> Figu
 
 
 ASYNCIO: Final = _AsyncioStreams(asyncio.run)
+TLS: Final = _AsyncioTLS()
 UVLOOP: Final = _AsyncioStreams(_with_uvloop)

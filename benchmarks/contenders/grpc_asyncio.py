@@ -2,7 +2,7 @@
 `read` and `write`, and what is published a stream for each subscriber.
 
 Generic handlers carry the bytes as they are, so that no protobuf is in the way. gRPC sets
-TCP_NODELAY.
+TCP_NODELAY. Over TLS it has a library of its own, which speaks 1.3 with itself.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ from typing import Any, Final
 import grpc
 from grpc import aio
 
-from benchmarks.contenders import CALLS, MESSAGES, Ready, messages
+from benchmarks.certificates import HOST, Certificates
+from benchmarks.contenders import CALLS, MESSAGES, ONLY_TLS, Ready, messages
 from benchmarks.runs import Figures
 from benchmarks.work import Subject, Task
 
@@ -39,7 +40,22 @@ class _Grpc:
         return asyncio.run(_run(task, address))
 
 
-async def _serve(task: Task, ready: Ready) -> None:
+class _GrpcTLS:
+    subjects: Set[Subject] = ONLY_TLS
+
+    def missing(self) -> str | None:
+        return None
+
+    def serve(self, task: Task, ready: Ready) -> None:
+        made = Certificates.of(task)
+        asyncio.run(_serve(task, ready, grpc.ssl_server_credentials([(made.key, made.chain)])))
+
+    def run(self, task: Task, address: str) -> Figures:
+        trusted = Certificates.of(task).authority
+        return asyncio.run(_run_over_tls(task, address, grpc.ssl_channel_credentials(trusted)))
+
+
+async def _serve(task: Task, ready: Ready, credentials: Any = None) -> None:
     queues: dict[asyncio.Queue[bytes], None] = {}
 
     async def exchange(_: Any, context: Any) -> None:
@@ -69,9 +85,13 @@ async def _serve(task: Task, ready: Ready) -> None:
         "Subscribe": grpc.unary_stream_rpc_method_handler(subscribe),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    anywhere = f"{HOST}:0"
+    if credentials is None:
+        port = server.add_insecure_port(anywhere)
+    else:
+        port = server.add_secure_port(anywhere, credentials)
     await server.start()
-    ready(f"127.0.0.1:{port}")
+    ready(f"{HOST}:{port}")
     await server.wait_for_termination()
 
 
@@ -83,10 +103,19 @@ async def _run(task: Task, address: str) -> Figures:
             case Subject.FAN_OUT:
                 return await _hear(task, channel, address)
             case _:
-                call = channel.stream_stream(_EXCHANGE)()
-                figures = await messages.work(task, messages.ASYNCIO, call.write, call.read)
-                call.cancel()
-                return figures
+                return await _exchange(task, channel)
+
+
+async def _run_over_tls(task: Task, address: str, credentials: Any) -> Figures:
+    async with aio.secure_channel(address, credentials, options=_OPTIONS) as channel:
+        return await _exchange(task, channel)
+
+
+async def _exchange(task: Task, channel: Any) -> Figures:
+    call = channel.stream_stream(_EXCHANGE)()
+    figures = await messages.work(task, messages.ASYNCIO, call.write, call.read)
+    call.cancel()
+    return figures
 
 
 async def _hear(task: Task, channel: Any, address: str) -> Figures:
@@ -105,3 +134,4 @@ async def _hear(task: Task, channel: Any, address: str) -> Figures:
 
 
 CONTENDER: Final = _Grpc()
+TLS: Final = _GrpcTLS()

@@ -1,4 +1,4 @@
-"""pytofu, over TCP and over a Unix socket: default options, written as its documentation says.
+"""pytofu, over TCP, TLS and a Unix socket: default options, written as its documentation says.
 
 Both sides drain what has arrived with `receive_nowait` before they wait again. The server answers
 a request in place: it changes the opcode and posts the very message.
@@ -12,7 +12,8 @@ from typing import Final
 import trio
 
 from benchmarks.alarm import TrioAlarm
-from benchmarks.contenders import ALL_OTHERS, MESSAGES, Ready
+from benchmarks.certificates import HOST, client_context, server_context
+from benchmarks.contenders import ALL_OTHERS, MESSAGES, ONLY_TLS, Ready
 from benchmarks.memory import ALREADY_OPEN, IdleMemory
 from benchmarks.open_loop import OpenLoop, send_when_due
 from benchmarks.runs import Echoes, Figures, OneWay, Tally, WrongAnswer, echo_figures
@@ -24,8 +25,11 @@ from pytofu import (
     Holder,
     Message,
     OpCode,
+    Options,
     TCPClientAddress,
     TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
     UDSClientAddress,
     UDSServerAddress,
     borrowed_message,
@@ -33,42 +37,66 @@ from pytofu import (
     parse_address,
 )
 
+type _ServerAddress = TCPServerAddress | TLSServerAddress | UDSServerAddress
+type _ClientAddress = TCPClientAddress | TLSClientAddress | UDSClientAddress
 
-class _PyTofu:
-    # Calls are the bare exchange: the measure of what `pytofu-peers` puts on top.
-    subjects: Set[Subject] = MESSAGES | ALL_OTHERS | {Subject.CALL}
 
-    def __init__(self, *, uds: bool) -> None:
-        self._uds = uds
+class _OverTCP:
+    # Calls are the bare exchange: the measure of what `pytofu-peers` puts on top. And what is to be
+    # compared with TLS is the same without it.
+    subjects: Set[Subject] = MESSAGES | ALL_OTHERS | {Subject.CALL, Subject.TLS}
 
     def missing(self) -> str | None:
         return None
 
     def serve(self, task: Task, ready: Ready) -> None:
-        if self._uds:
-            with tempfile.TemporaryDirectory() as folder:
-                trio.run(_serve, task, UDSServerAddress(os.path.join(folder, "socket")), ready)
-        else:
-            trio.run(_serve, task, TCPServerAddress("127.0.0.1", 0), ready)
+        trio.run(_serve, task, TCPServerAddress(HOST, 0), ready)
 
     def run(self, task: Task, address: str) -> Figures:
-        if self._uds:
-            return trio.run(_run, task, UDSClientAddress(address))
-        return trio.run(_run, task, TCPClientAddress("127.0.0.1", int(address)))
+        return trio.run(_run, task, TCPClientAddress(HOST, int(address)))
+
+
+class _OverTLS:
+    subjects: Set[Subject] = ONLY_TLS
+
+    def missing(self) -> str | None:
+        return None
+
+    def serve(self, task: Task, ready: Ready) -> None:
+        options = Options(tls_server=server_context(task))
+        trio.run(_serve, task, TLSServerAddress(HOST, 0), ready, options)
+
+    def run(self, task: Task, address: str) -> Figures:
+        options = Options(tls_client=client_context(task))
+        return trio.run(_run, task, TLSClientAddress(HOST, int(address)), options)
+
+
+class _OverUDS:
+    subjects: Set[Subject] = MESSAGES | ALL_OTHERS | {Subject.CALL}
+
+    def missing(self) -> str | None:
+        return None
+
+    def serve(self, task: Task, ready: Ready) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            trio.run(_serve, task, UDSServerAddress(os.path.join(folder, "socket")), ready)
+
+    def run(self, task: Task, address: str) -> Figures:
+        return trio.run(_run, task, UDSClientAddress(address))
 
 
 # ---------------------------------------------------------------------- the server
 
 
-async def _serve(task: Task, address: TCPServerAddress | UDSServerAddress, ready: Ready) -> None:
-    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+async def _serve(
+    task: Task, address: _ServerAddress, ready: Ready, options: Options | None = None
+) -> None:
+    async with open_ampe(options) as ampe, ampe.open_channel_group() as chnls:
         ready(await _listen(ampe, chnls, address))
         await _answer(ampe, chnls, Tally(task) if task.work.subject is Subject.ONE_WAY else None)
 
 
-async def _listen(
-    ampe: Ampe, chnls: ChannelGroup, address: TCPServerAddress | UDSServerAddress
-) -> str:
+async def _listen(ampe: Ampe, chnls: ChannelGroup, address: _ServerAddress) -> str:
     with borrowed_message(ampe) as holder:
         address.format(holder.value)
         chnls.post(holder)
@@ -76,7 +104,7 @@ async def _listen(
         assert holder.value is not None
         assert holder.value.status is AmpeStatus.SUCCESS, holder.value
         match parse_address(holder.value):
-            case TCPServerAddress(_, port):
+            case TCPServerAddress(_, port) | TLSServerAddress(_, port):
                 return str(port)
             case UDSServerAddress(path):
                 return path
@@ -114,8 +142,8 @@ async def _answer(ampe: Ampe, chnls: ChannelGroup, tally: Tally | None) -> None:
 # ---------------------------------------------------------------------- the client
 
 
-async def _run(task: Task, address: TCPClientAddress | UDSClientAddress) -> Figures:
-    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+async def _run(task: Task, address: _ClientAddress, options: Options | None = None) -> Figures:
+    async with open_ampe(options) as ampe, ampe.open_channel_group() as chnls:
         match task.work.subject:
             case Subject.ONE_WAY:
                 number = await _connect(ampe, chnls, address)
@@ -141,7 +169,7 @@ async def _run(task: Task, address: TCPClientAddress | UDSClientAddress) -> Figu
 async def _connect(
     ampe: Ampe,
     chnls: ChannelGroup,
-    address: TCPClientAddress | UDSClientAddress,
+    address: _ClientAddress,
     message_id: int = 0,
 ) -> int:
     with borrowed_message(ampe) as holder:
@@ -168,7 +196,7 @@ async def _expect(ampe: Ampe, chnls: ChannelGroup, opcode: OpCode) -> tuple[int,
 async def _visit(
     ampe: Ampe,
     chnls: ChannelGroup,
-    address: TCPClientAddress | UDSClientAddress,
+    address: _ClientAddress,
     run: Echoes,
 ) -> Figures:
     while run.running:
@@ -285,5 +313,6 @@ async def _ask_count(ampe: Ampe, chnls: ChannelGroup, number: int) -> bytes:
     return body
 
 
-TCP: Final = _PyTofu(uds=False)
-UDS: Final = _PyTofu(uds=True)
+TCP: Final = _OverTCP()
+TLS: Final = _OverTLS()
+UDS: Final = _OverUDS()

@@ -1,14 +1,17 @@
-"""Trio's SocketStream and a little framing: what pytofu would be if it did nothing."""
+"""Trio's streams, of sockets and over TLS, with a little framing: pytofu that does nothing."""
 
 import math
+import ssl
 from collections.abc import Awaitable, Callable, Set
 from functools import partial
 from typing import Final
 
 import trio
+from trio.abc import Stream
 
 from benchmarks.alarm import TrioAlarm
-from benchmarks.contenders import ALL_OTHERS, MESSAGES, Ready
+from benchmarks.certificates import HOST, client_context, server_context
+from benchmarks.contenders import ALL_OTHERS, MESSAGES, ONLY_TLS, Ready
 from benchmarks.frames import ASK, Cutter, frame
 from benchmarks.memory import ALREADY_OPEN, IdleMemory
 from benchmarks.open_loop import OpenLoop, send_when_due
@@ -33,10 +36,23 @@ class _TrioStream:
         return trio.run(_run, task, int(address))
 
 
-async def _serve(task: Task, ready: Ready) -> None:
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+class _TrioTLS:
+    subjects: Set[Subject] = ONLY_TLS
+
+    def missing(self) -> str | None:
+        return None
+
+    def serve(self, task: Task, ready: Ready) -> None:
+        trio.run(_serve, task, ready, server_context(task))
+
+    def run(self, task: Task, address: str) -> Figures:
+        return trio.run(_ask_all, int(address), task, client_context(task))
+
+
+async def _serve(task: Task, ready: Ready, tls: ssl.SSLContext | None = None) -> None:
+    listeners = await trio.open_tcp_listeners(0, host=HOST)
     ready(str(listeners[0].socket.getsockname()[1]))
-    handler: Callable[[trio.SocketStream], Awaitable[None]]
+    handler: Callable[[Stream], Awaitable[None]]
     match task.work.subject:
         case Subject.ONE_WAY:
             handler = partial(_count, Tally(task))
@@ -44,10 +60,13 @@ async def _serve(task: Task, ready: Ready) -> None:
             handler = _greet
         case _:
             handler = _echo
-    await trio.serve_listeners(handler, listeners)
+    if tls is None:
+        await trio.serve_listeners(handler, listeners)
+    else:
+        await trio.serve_listeners(handler, [trio.SSLListener(one, tls) for one in listeners])
 
 
-async def _echo(stream: trio.SocketStream) -> None:
+async def _echo(stream: Stream) -> None:
     cutter = Cutter()
     async with stream:
         while data := await stream.receive_some(_RECEIVE):
@@ -56,7 +75,7 @@ async def _echo(stream: trio.SocketStream) -> None:
                 await stream.send_all(b"".join(answers))
 
 
-async def _count(tally: Tally, stream: trio.SocketStream) -> None:
+async def _count(tally: Tally, stream: Stream) -> None:
     cutter = Cutter()
     async with stream:
         while data := await stream.receive_some(_RECEIVE):
@@ -67,14 +86,14 @@ async def _count(tally: Tally, stream: trio.SocketStream) -> None:
                     tally.arrived(message_id, body)
 
 
-async def _greet(stream: trio.SocketStream) -> None:
+async def _greet(stream: Stream) -> None:
     """Answer lines with themselves."""
     async with stream:
         while line := await _read_line(stream):
             await stream.send_all(line)
 
 
-async def _read_line(stream: trio.SocketStream) -> bytes:
+async def _read_line(stream: Stream) -> bytes:
     """A line, of a peer that waits for the answer before it sends another; b"" at the end."""
     line = b""
     while not line.endswith(b"\n"):
@@ -92,9 +111,9 @@ async def _run(task: Task, port: int) -> Figures:
         case Subject.IDLE:
             return await _stay(port, task)
         case Subject.ONE_WAY:
-            return await _send(await trio.open_tcp_stream("127.0.0.1", port), OneWay(task))
+            return await _send(await trio.open_tcp_stream(HOST, port), OneWay(task))
         case Subject.RATE:
-            return await _pace(await trio.open_tcp_stream("127.0.0.1", port), task)
+            return await _pace(await trio.open_tcp_stream(HOST, port), task)
         case _:
             return await _ask_all(port, task)
 
@@ -107,9 +126,9 @@ async def _visit(port: int, run: Echoes) -> Figures:
     return echo_figures([run])
 
 
-async def _say(port: int, line: bytes) -> tuple[trio.SocketStream, bytes]:
+async def _say(port: int, line: bytes) -> tuple[Stream, bytes]:
     """A new connection, and its answer to this line."""
-    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    stream = await trio.open_tcp_stream(HOST, port)
     await stream.send_all(line)
     return stream, await _read_line(stream)
 
@@ -124,8 +143,14 @@ async def _stay(port: int, task: Task) -> Figures:
     return figures
 
 
-async def _ask_all(port: int, task: Task) -> Figures:
-    streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(task.work.channels)]
+async def _connect(port: int, tls: ssl.SSLContext | None) -> Stream:
+    if tls is None:
+        return await trio.open_tcp_stream(HOST, port)
+    return await trio.open_ssl_over_tcp_stream(HOST, port, ssl_context=tls)
+
+
+async def _ask_all(port: int, task: Task, tls: ssl.SSLContext | None = None) -> Figures:
+    streams = [await _connect(port, tls) for _ in range(task.work.channels)]
     runs = [Echoes(task, channel) for channel in range(len(streams))]
     async with trio.open_nursery() as nursery:
         for stream, run in zip(streams, runs, strict=True):
@@ -133,10 +158,13 @@ async def _ask_all(port: int, task: Task) -> Figures:
                 nursery.start_soon(_ask_in_two_tasks, stream, run, task.work.outstanding)
             else:
                 nursery.start_soon(_ask, stream, run, task.work.outstanding, stream.send_all)
-    return echo_figures(runs)
+    figures = echo_figures(runs)
+    for stream in streams:  # TLS says so, and a server that is not told fails
+        await stream.aclose()
+    return figures
 
 
-async def _ask_in_two_tasks(stream: trio.SocketStream, run: Echoes, outstanding: int) -> None:
+async def _ask_in_two_tasks(stream: Stream, run: Echoes, outstanding: int) -> None:
     sender, receiver = trio.open_memory_channel[bytes](math.inf)
 
     async def write() -> None:
@@ -148,7 +176,7 @@ async def _ask_in_two_tasks(stream: trio.SocketStream, run: Echoes, outstanding:
         await _ask(stream, run, outstanding, sender.send)
 
 
-async def _ask(stream: trio.SocketStream, run: Echoes, outstanding: int, send: _Send) -> None:
+async def _ask(stream: Stream, run: Echoes, outstanding: int, send: _Send) -> None:
     cutter = Cutter()
     await send(b"".join(frame(run.next_id(), run.body) for _ in range(outstanding)))
     while run.outstanding:
@@ -164,7 +192,7 @@ async def _ask(stream: trio.SocketStream, run: Echoes, outstanding: int, send: _
             await send(b"".join(requests))
 
 
-async def _pace(stream: trio.SocketStream, task: Task) -> Figures:
+async def _pace(stream: Stream, task: Task) -> Figures:
     saturation = Echoes(task.saturation)
     await _ask(stream, saturation, task.work.outstanding, stream.send_all)
     run = OpenLoop(task, saturation.per_second)
@@ -184,7 +212,7 @@ async def _pace(stream: trio.SocketStream, task: Task) -> Figures:
     return run.figures()
 
 
-async def _send(stream: trio.SocketStream, run: OneWay) -> Figures:
+async def _send(stream: Stream, run: OneWay) -> Figures:
     for ids in run.stretches():
         for message_id in ids:
             await stream.send_all(frame(message_id, run.body))
@@ -197,3 +225,4 @@ async def _send(stream: trio.SocketStream, run: OneWay) -> Figures:
 
 
 CONTENDER: Final = _TrioStream()
+TLS: Final = _TrioTLS()

@@ -6,6 +6,7 @@ waits for an answer by the id in it. What is published goes out by its `broadcas
 """
 
 import asyncio
+import ssl
 from collections.abc import Set
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -17,7 +18,8 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.asyncio.server import serve as serve_websockets
 
-from benchmarks.contenders import CALLS, MESSAGES, Ready, messages
+from benchmarks.certificates import HOST, client_context, server_context
+from benchmarks.contenders import CALLS, MESSAGES, ONLY_TLS, Ready, messages
 from benchmarks.frames import unpack
 from benchmarks.runs import Figures
 from benchmarks.work import Subject, Task
@@ -40,11 +42,24 @@ class _Websockets:
         return asyncio.run(_run(task, address))
 
 
+class _WebsocketsTLS:
+    subjects: Set[Subject] = ONLY_TLS
+
+    def missing(self) -> str | None:
+        return None
+
+    def serve(self, task: Task, ready: Ready) -> None:
+        asyncio.run(_serve(task, ready, server_context(task)))
+
+    def run(self, task: Task, address: str) -> Figures:
+        return asyncio.run(_run(task, address, client_context(task)))
+
+
 async def _receive(connection: ServerConnection | ClientConnection) -> bytes:
     return await connection.recv(decode=False)
 
 
-async def _serve(task: Task, ready: Ready) -> None:
+async def _serve(task: Task, ready: Ready, tls: ssl.SSLContext | None = None) -> None:
     subscribers = set[ServerConnection]()
 
     async def answer(connection: ServerConnection) -> None:
@@ -57,9 +72,9 @@ async def _serve(task: Task, ready: Ready) -> None:
                 case _:
                     await messages.serve(task, connection.send, partial(_receive, connection))
 
-    async with serve_websockets(answer, "127.0.0.1", 0, compression=None) as server:
+    async with serve_websockets(answer, HOST, 0, compression=None, ssl=tls) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        ready(f"ws://127.0.0.1:{port}")
+        ready(f"{'ws' if tls is None else 'wss'}://{HOST}:{port}")
         await server.serve_forever()
 
 
@@ -80,8 +95,8 @@ async def _publish(connection: ServerConnection, subscribers: set[ServerConnecti
         broadcast(subscribers, await _receive(connection))
 
 
-async def _run(task: Task, address: str) -> Figures:
-    async with connect(address) as connection:
+async def _run(task: Task, address: str, tls: ssl.SSLContext | None = None) -> Figures:
+    async with connect(address, ssl=tls) as connection:
         match task.work.subject:
             case Subject.CALL:
                 return await _call(task, connection)
@@ -122,3 +137,4 @@ async def _hear(task: Task, publisher: ClientConnection, address: str) -> Figure
 
 
 CONTENDER: Final = _Websockets()
+TLS: Final = _WebsocketsTLS()

@@ -1,5 +1,6 @@
 """pytofu: message passing between programs, on Trio, wire-compatible with Zig tofu."""
 
+from pytofu._choice import compiled
 from pytofu.engine.mailbox import MailBox, MailBoxStatus
 from pytofu.engine.options import Options
 from pytofu.patterns.buffer import Appendable, NoSpaceLeft, NotEnoughMemory
@@ -185,6 +186,7 @@ __all__ = [
     "borrowed_message",
     "catch_or",
     "catch_with",
+    "compiled",
     "connect",
     "log_on_error",
     "open_ampe",

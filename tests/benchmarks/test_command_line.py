@@ -165,5 +165,8 @@ def test_a_quick_run_is_of_few_and_proves_nothing(
     assert command.main(["--quick"]) == 0
 
     assert {("echo-64x64", "pytofu"), ("connect", "asyncio"), ("rate-50", "trio")} <= pairs
+    assert {name for work, name in pairs if work == "tls-64x64"} == {
+        *("pytofu", "pytofu-tls", "asyncio-tls")
+    }
     assert len(pairs) < 60
     assert "marks" not in capsys.readouterr().out

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import alarm, contenders, memory, process
-from benchmarks.contenders import CALLS, MESSAGES, NAMES, Ready, load, why_not
+from benchmarks.contenders import CALLS, MESSAGES, NAMES, ONLY_TLS, Ready, load, why_not
 from benchmarks.runner import Failure, run_pair
 from benchmarks.runs import Echoes, Figures, WrongAnswer, echo_figures
 from benchmarks.work import Subject, Task, Work
@@ -15,6 +15,8 @@ pytestmark = pytest.mark.timeout(60)  # two interpreters each, on a machine that
 _WORKS = (
     Work(Subject.ECHO, body=0, outstanding=1),
     Work(Subject.ECHO, body=65535, outstanding=16),
+    Work(Subject.TLS, body=64, outstanding=64),
+    Work(Subject.TLS, body=65535, outstanding=16),
     Work(Subject.ONE_WAY, body=1024),
     Work(Subject.FAN_IN, channels=20),
     Work(Subject.CALL, outstanding=1),
@@ -69,8 +71,16 @@ def test_a_contender_answers_rightly(name: str, work: Work) -> None:
 
 def test_every_contender_exchanges_messages() -> None:
     for name in NAMES:
-        if why_not(name) is None:
+        if why_not(name) is None and not name.endswith("-tls"):
             assert load(name).subjects >= (CALLS if name == "pytofu-peers" else MESSAGES)
+
+
+def test_what_is_over_tls_is_measured_against_the_same_without() -> None:
+    over_tls = {name for name in NAMES if why_not(name) is None and name.endswith("-tls")}
+    for name in over_tls:
+        assert load(name).subjects == ONLY_TLS
+    assert over_tls >= {"pytofu-tls", "trio-tls", "asyncio-tls"}
+    assert Subject.TLS in load("pytofu").subjects
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

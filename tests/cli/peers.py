@@ -13,7 +13,7 @@ import trio
 
 from pytofu import Holder, Message, MessageRole, OpCode, TCPServerAddress, Topics
 from pytofu import serve as serve_peers
-from pytofu.cli.endpoints import Target
+from pytofu.cli.endpoints import Places, Target
 from pytofu.cli.listen import listen
 from pytofu.cli.output import Output
 from pytofu.cli.running import CommandError
@@ -97,7 +97,12 @@ async def file_server(
 
     async def command(task_status: trio.TaskStatus[Sequence[ServerAddress]]) -> None:
         await serve_files(
-            inbox, [ANY_PORT], output, overwrite=overwrite, limits=limits, task_status=task_status
+            inbox,
+            Places([ANY_PORT]),
+            output,
+            overwrite=overwrite,
+            limits=limits,
+            task_status=task_status,
         )
 
     async with until_ctrl_c(command) as (bound,):
@@ -143,7 +148,7 @@ async def listening(reply: bytes | None, output: Output) -> AsyncGenerator[Targe
     """`listen`, until Ctrl-C; where to reach it."""
 
     async def command(task_status: trio.TaskStatus[object]) -> None:
-        await listen([ANY_PORT], reply, output, task_status=task_status)
+        await listen(Places([ANY_PORT]), reply, output, task_status=task_status)
 
     async with until_ctrl_c(command) as (bound,):
         yield Target(client_address(bound))

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(30)  # some start processes
 COMMANDS = (
     *("echo", "ping", "send"),
     *("call", "listen", "subscribe"),
-    *("put", "serve-files", "decode", "bench"),
+    *("put", "serve-files", "cert", "decode", "bench"),
 )
 
 

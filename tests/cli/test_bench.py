@@ -8,6 +8,7 @@ import pytest
 
 from pytofu import Holder, Message, OpCode
 from pytofu.cli.bench import Load, bench, measure, socket_folder
+from pytofu.cli.cert import make_files
 from pytofu.cli.conversation import dial
 from pytofu.cli.endpoints import Target
 from pytofu.cli.output import Output
@@ -31,6 +32,13 @@ async def test_figures_for_machines() -> None:
     for record in printed.records:
         assert record["round_trips"] > 0
         assert 0 < record["p50_us"] <= record["p99_us"] <= record["max_us"]
+
+
+async def test_over_tls_too() -> None:
+    printed = Printed()
+    await bench(LOADS[:1], 0.02, printed.output, make_files(["127.0.0.1"], "client"))
+    assert [record["transport"] for record in printed.records] == ["TCP", "UDS", "TLS"]
+    assert all(record["round_trips"] > 0 for record in printed.records)
 
 
 async def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,12 @@ def test_every_command_takes_them_from_here() -> None:
     assert {name for name, names in found.items() if "addresses" in names} == LISTENING
 
 
+@pytest.mark.parametrize("name", sorted(CONNECTING | LISTENING))
+def test_every_command_has_the_options_for_tls(name: str) -> None:
+    options = {option for one in group.commands[name].params for option in one.opts}
+    assert {"--cert", "--key", "--ca", "--insecure"} <= options
+
+
 async def test_it_is_tried_with_longer_and_longer_pauses(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -9,8 +9,10 @@ import pytest
 import trio
 import trio.testing
 
+from pytofu import AmpeStatus
 from pytofu.cli.running import (
     InterruptedBySignalError,
+    in_words,
     reason_of,
     unless_interrupted,
     until_interrupted,
@@ -88,3 +90,16 @@ def test_the_end_of_the_terminal_ends_a_server_in_good_order(tmp_path: Path) -> 
 )
 def test_the_reason_of_a_system_error_names_the_file(error: OSError, reason: str) -> None:
     assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "words"),
+    [
+        (AmpeStatus.CONNECT_FAILED, "", "nobody answers there"),
+        (AmpeStatus.CONNECT_FAILED, "ECONNREFUSED, Connection refused", "nobody answers there"),
+        (AmpeStatus.CONNECT_FAILED, "TLS: the peer is another", "TLS: the peer is another"),
+        (AmpeStatus.NOT_ALLOWED, "", "not allowed"),
+    ],
+)
+def test_a_status_in_words(status: AmpeStatus, detail: str, words: str) -> None:
+    assert in_words(status, detail) == words

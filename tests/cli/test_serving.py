@@ -9,8 +9,16 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import Holder, Message, OpCode, TCPServerAddress, UDSServerAddress
+from pytofu import (
+    Holder,
+    MemoryServerAddress,
+    Message,
+    OpCode,
+    TCPServerAddress,
+    UDSServerAddress,
+)
 from pytofu.cli.echo import Echo, _Channel, echo
+from pytofu.cli.endpoints import Places
 from pytofu.cli.output import Output
 from pytofu.cli.running import CommandError
 from pytofu.cli.serving import answer, serve
@@ -51,7 +59,7 @@ async def _echo(
     output: Output,
     task_status: trio.TaskStatus[Sequence[ServerAddress]],
 ) -> None:
-    await echo(addresses, output, task_status)
+    await echo(Places(addresses), output, task_status)
 
 
 async def test_for_people_there_is_a_line_for_every_channel() -> None:
@@ -99,12 +107,18 @@ async def test_rates_are_those_of_the_last_interval(
     assert seen == [(0, 0), (20, 200), (20, 200), (50, 500)]
 
 
+async def test_an_address_within_the_process() -> None:
+    address = MemoryServerAddress("echo")
+    async with until_ctrl_c(partial(_echo, [address], Printed().output)) as bound:
+        assert bound == [address]
+
+
 async def test_the_address_in_use(tmp_path: Path) -> None:
     address = UDSServerAddress(tmp_path / "s")
     async with open_app() as app:
         await app.listen(address)
         with fails("cannot listen on uds://.*: the address is in"):
-            await echo([address], Printed().output)
+            await echo(Places([address]), Printed().output)
 
 
 async def test_a_listener_that_closes_later() -> None:

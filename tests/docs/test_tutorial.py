@@ -2,7 +2,8 @@
 
 Blocks of Python with a caption are files, typed in the order of the page; a later one replaces an
 earlier one of the same name. `console` blocks are a terminal: `$ python FILE` runs it, and what
-follows is what it has printed by then. A server runs until the terminal shows `^C`.
+follows is what it has printed by then. A server runs until the terminal shows `^C`. `$ pytofu cert
+FOLDER` makes the certificates that the files name.
 """
 
 import re
@@ -20,6 +21,7 @@ _PAGES: Final = [
     [DOCS / "index.md"],
     [DOCS / "tutorial" / "first-server.md", DOCS / "tutorial" / "first-client.md"],
     [DOCS / "tutorial" / "server-of-messages.md", DOCS / "tutorial" / "client-of-messages.md"],
+    [DOCS / "howto" / "tls.md"],
 ]
 
 
@@ -56,6 +58,17 @@ class Typist:
         else:
             printed, errors = self._start(file).communicate(timeout=5)
             assert (comparable(printed, self._port), errors) == (comparable(shown), ""), block.name
+
+    def make_certificates(self, block: Block) -> None:
+        """Run what the block says, which prints what is tested elsewhere."""
+        arguments = block.text.removeprefix("$ pytofu ").split()
+        subprocess.run(
+            [sys.executable, "-m", "pytofu", *arguments],
+            cwd=self._folder,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
 
     def _use_server(self, file: str, shown: str, block: Block) -> None:
         if file not in self._servers:
@@ -94,6 +107,8 @@ def test_a_reader_who_types_the_page_sees_what_it_shows(pages: list[Path], tmp_p
                 if block.language == "python" and block.caption:
                     typist.type(block)
                     typed += 1
+                elif block.language == "console" and block.text.startswith("$ pytofu cert "):
+                    typist.make_certificates(block)
                 elif block.language == "console" and "$ python " in block.text:
                     typist.use_terminal(block)
     assert typed

@@ -3,6 +3,7 @@
 What it says of each mistake is in tests/flows.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -21,6 +22,7 @@ from pytofu import (
 )
 from pytofu.engine import channel_numbers
 from pytofu.engine.io_channel import IoChannel
+from pytofu.protocol.framing import FrameWriter
 from tests.engine.scripted import (
     HERE,
     DefectError,
@@ -70,6 +72,52 @@ async def test_what_a_message_is_when_it_is_posted_is_what_is_sent(
             OpCode.SIGNAL, 3, channel=end.number, text=b"when:before\r\n", body=b"before"
         )
         assert (header.channel_number, header.message_id, header.body_len) == (end.number, 3, 6)
+
+
+@pytest.mark.parametrize("headers", [(), (("who", "me"),)], ids=["ordinary", "with text headers"])
+@pytest.mark.parametrize(
+    ("field", "what"),
+    [("message_id", str), ("message_id", float), ("channel_number", float), ("proto_byte", str)],
+)
+async def test_a_field_that_is_no_number_stops_the_post_before_anything_is_queued(
+    field: str,
+    what: Callable[[int], object],
+    headers: tuple[tuple[str, str], ...],
+    side: Side,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = ScriptedLink()
+    async with open_app() as app:
+        end = await open_end(app, side, link, monkeypatch)
+        message = app.message(OpCode.SIGNAL, end.number, 3, headers=headers).unwrap()
+        right = getattr(message._header, field)
+        setattr(message._header, field, wrong := what(right))
+        holder = Holder(message)
+        with pytest.raises(TypeError, match=rf"BinaryHeader\.{field} .*{wrong!r}"):
+            app.chnls.post(holder)
+        assert holder.value is message
+        setattr(message._header, field, right)
+        app.chnls.post(holder)
+        await wait_all_tasks_blocked()
+        text = "".join(f"{name}:{value}\r\n" for name, value in headers).encode()
+        assert link.sent == frame(OpCode.SIGNAL, 3, channel=end.number, text=text)
+
+
+async def test_a_defect_is_not_blamed_on_the_fields(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app() as app:
+        end = await open_end(app, side, ScriptedLink(), monkeypatch)
+        message = made(app, OpCode.SIGNAL, end.number)
+
+        def defect(*_: object) -> None:
+            raise TypeError("a defect")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FrameWriter, "push_ordinary", defect)
+            with pytest.raises(TypeError, match="a defect"):
+                app.chnls.post(Holder(message))
+        app.ampe.put(Holder(message))
 
 
 # ---------------------------------------------------------------------- when it is written

@@ -64,16 +64,16 @@ async def busy(turns: int) -> None:
 
 async def test_who_has_work_does_it_once(turn: EndOfTurn) -> None:
     group = Group(turn)
-    turn.with_work.append(group)
+    turn.with_work[group] = None
     turn.before_io_wait(0)
     turn.before_io_wait(0)
-    assert (group.worked, group.led, turn.with_work) == (1, 0, [])
+    assert (group.worked, group.led, turn.with_work) == (1, 0, {})
 
 
 async def test_work_may_make_work_for_the_next_turn(turn: EndOfTurn) -> None:
     group = Group(turn)
-    group.work = lambda: turn.with_work.append(group)  # type: ignore[method-assign]
-    turn.with_work.append(group)
+    group.work = lambda: turn.with_work.setdefault(group)  # type: ignore[method-assign]
+    turn.with_work[group] = None
     turn.before_io_wait(0)
     assert turn.take_work() == [group]
     assert turn.take_work() == []

@@ -1,7 +1,4 @@
-"""Every flow is the same on both reactors, and over every transport.
-
-Over TLS on the system's reactor alone, to be quick; what is particular about TLS, on both.
-"""
+"""Every flow is the same on both reactors, and over every transport."""
 
 import pytest
 
@@ -21,17 +18,3 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     """Each transport in turn."""
     kind: Kind = request.param
     return kind
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out TLS on the portable reactor."""
-    items[:] = [item for item in items if not _is_left_out(item)]
-
-
-def _is_left_out(item: pytest.Item) -> bool:
-    parameters = (
-        item.callspec.params
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else {}
-    )
-    return parameters.get("reactor") == "tasks" and parameters.get("kind") == "tls"

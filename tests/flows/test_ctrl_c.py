@@ -9,18 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from types import CodeType
 from typing import Final
 
 import attrs
 import pytest
 import trio
 
-import pytofu
 from pytofu import (
     Ampe,
     ChannelClosedException,
@@ -32,6 +30,7 @@ from pytofu import (
     UDSServerAddress,
     open_ampe,
 )
+from tests.ctrl_c import CtrlC
 from tests.leaks import live_tasks, open_files
 from tests.support import (
     App,
@@ -274,46 +273,6 @@ def test_ctrl_c_ends_a_process(mode: str, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- anywhere
-
-
-class CtrlC:
-    """Ctrl-C on the `at`-th line of pytofu that the application's task comes to, from 0.
-
-    Lines count when they are reached for the first time, and where Trio would raise
-    KeyboardInterrupt on the spot.
-    """
-
-    _TOOL: Final = 4
-    _SOURCE: Final = str(Path(pytofu.__file__).parent)
-
-    def __init__(self, at: int) -> None:
-        self.where: str | None = None
-        self._left = at
-        self._seen: set[tuple[CodeType, int]] = set()
-
-    @contextmanager
-    def armed(self) -> Iterator[None]:
-        """Watch for the line within this block."""
-        sys.monitoring.use_tool_id(self._TOOL, "ctrl-c")
-        sys.monitoring.register_callback(self._TOOL, sys.monitoring.events.LINE, self._line)
-        sys.monitoring.set_events(self._TOOL, sys.monitoring.events.LINE)
-        try:
-            yield
-        finally:
-            sys.monitoring.set_events(self._TOOL, sys.monitoring.events.NO_EVENTS)
-            sys.monitoring.register_callback(self._TOOL, sys.monitoring.events.LINE, None)
-            sys.monitoring.free_tool_id(self._TOOL)
-
-    def _line(self, code: CodeType, line: int) -> None:
-        if self.where is not None or not code.co_filename.startswith(self._SOURCE):
-            return
-        if (code, line) in self._seen or trio.lowlevel.currently_ki_protected():
-            return
-        self._seen.add((code, line))
-        self._left -= 1
-        if self._left == -1:
-            self.where = f"{code.co_filename}:{line}"
-            signal.raise_signal(signal.SIGINT)
 
 
 async def use_everything(directory: Path, engines: list[Ampe]) -> None:

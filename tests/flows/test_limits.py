@@ -6,12 +6,21 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import AmpeException, AmpeStatus, OpCode, Options, TCPServerAddress
+from pytofu import (
+    AmpeException,
+    AmpeStatus,
+    OpCode,
+    Options,
+    TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
+)
 from pytofu.engine import channel_numbers
 from pytofu.values.peer_info import PeerInfo
+from tests import tls_sockets
 from tests.support import (
     App,
-    Kind,
+    ClientAddress,
     ListenerEnd,
     RawPeer,
     ServerAddress,
@@ -26,14 +35,6 @@ from tests.support import (
 ALLOCATION_FAILED = AmpeStatus.ALLOCATION_FAILED
 
 
-@pytest.fixture(params=["tcp", "uds", "mem"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each transport that has no handshake: over TLS who is refused is refused within it, or
-    behind it, which is tested with TLS."""
-    kind: Kind = request.param
-    return kind
-
-
 async def greeted(app: App, listener: ListenerEnd, message_id: int) -> tuple[RawPeer, int]:
     """A raw peer whose Hello has been answered, and the number of its channel."""
     peer = await RawPeer.connect(listener.client_address, receive_buffer=4096)
@@ -44,15 +45,35 @@ async def greeted(app: App, listener: ListenerEnd, message_id: int) -> tuple[Raw
     return peer, number
 
 
+async def knock(address: ClientAddress) -> RawPeer:
+    """Somebody who connects; over TLS without waiting for his hand to be taken."""
+    if isinstance(address, TLSClientAddress):
+        return RawPeer(tls_sockets.knock(address))
+    return await RawPeer.connect(address)
+
+
+async def say(peer: RawPeer, data: bytes) -> None:
+    """As soon as it is let in."""
+    if isinstance(peer.sock, tls_sockets.TLSSocket):
+        await peer.sock.open()
+    await peer.send(data)
+
+
+async def answered(peer: RawPeer) -> bytes:
+    """The first byte that it is told."""
+    await say(peer, b"x")
+    return await peer.receive_bytes(1)
+
+
 async def test_no_more_channels_than_allowed_and_one_event_says_so(address: ServerAddress) -> None:
-    async with open_app(Options(max_channels=2)) as app:
+    async with open_app(Options(max_channels=2)) as app, trio.open_nursery() as nursery:
         listener = await app.listen(address)
         first, number = await greeted(app, listener, 5)
         with first:
-            second = await RawPeer.connect(listener.client_address)
-            third = await RawPeer.connect(listener.client_address)
+            second = await knock(listener.client_address)
+            third = await knock(listener.client_address)
             with second, third:
-                await second.send(hello(6))
+                nursery.start_soon(say, second, hello(6))
                 event = await app.event()
                 assert event == from_engine(OpCode.SIGNAL, ALLOCATION_FAILED, listener.number, 0)
                 assert event.detail == "max_channels"
@@ -70,7 +91,7 @@ async def test_events_that_nobody_receives_stop_accepting(
     async with open_app(Options(max_channels=2)) as app:
         listener = await app.listen(address)
         for _ in range(8):
-            with await RawPeer.connect(listener.client_address):
+            with await knock(listener.client_address):
                 await trio.sleep(0.01)
         waiting = app.chnls.statistics().messages_waiting
         assert waiting <= 5
@@ -78,16 +99,18 @@ async def test_events_that_nobody_receives_stop_accepting(
         assert len(events) == 7
 
 
-async def test_channels_of_one_host() -> None:
-
+@pytest.mark.parametrize("over", [TCPServerAddress, TLSServerAddress])
+async def test_channels_of_one_host(
+    over: type[TCPServerAddress] | type[TLSServerAddress],
+) -> None:
     async with open_app(Options(max_channels_per_host=1)) as app:
-        listener = await app.listen(TCPServerAddress("127.0.0.1", 0))
+        listener = await app.listen(over("127.0.0.1", 0))
         first, number = await greeted(app, listener, 5)
         with first:
-            with await RawPeer.connect(listener.client_address) as second:
+            with await knock(listener.client_address) as second:
                 await trio.testing.wait_all_tasks_blocked()
                 with pytest.raises(ConnectionResetError):
-                    await second.receive_bytes(1)
+                    await answered(second)
             assert app.ampe.statistics().limits_reached == {"max_channels_per_host": 1}
             first.close()
             assert await app.event() == closed(number, 5, AmpeStatus.PEER_DISCONNECTED)
@@ -114,7 +137,15 @@ async def test_the_program_says_who_is_let_in(
                 await peer.send(hello(5)) if answer else None
                 await trio.testing.wait_all_tasks_blocked(0.01)
             assert len(asked) == 1
-            assert len(await app.rest()) == (1 if answer else 0)
+            events = await app.rest()
+            if answer:
+                assert [event.opcode for event in events] == [OpCode.HELLO_REQUEST]
+            elif isinstance(address, TLSServerAddress):  # it has a channel, to shake hands
+                assert [(event.reason, event.detail) for event in events] == [
+                    (AmpeStatus.NOT_ALLOWED, "accept_filter")
+                ]
+            else:
+                assert events == []
             assert ("accept_filter failed" in caplog.text) is (answer is None)
 
 
@@ -188,12 +219,16 @@ async def test_no_number_is_left(address: ServerAddress, monkeypatch: pytest.Mon
     async with open_app() as app:
         listener = await app.listen(address)
         peer, _ = await greeted(app, listener, 5)
-        with peer, await RawPeer.connect(listener.client_address) as other:
+        with peer, await knock(listener.client_address) as other:
             await trio.testing.wait_all_tasks_blocked(0.01)
             with pytest.raises(AmpeException) as raised:
                 app.connect(listener.client_address)
             assert raised.value.error_code.to_status() is ALLOCATION_FAILED
-            assert await other.ending() == (b"", abort_ending(address))
+            if isinstance(other.sock, tls_sockets.TLSSocket):
+                with pytest.raises(ConnectionResetError):
+                    await other.sock.open()
+            else:
+                assert await other.ending() == (b"", abort_ending(address))
 
 
 async def test_a_filter_that_closes_the_listener(address: ServerAddress) -> None:
@@ -205,4 +240,8 @@ async def test_a_filter_that_closes_the_listener(address: ServerAddress) -> None
         listener = await app.listen(address)
         with await RawPeer.connect(listener.client_address):
             events = await app.events_until_closed(listener.number)
-            assert [event.message_id for event in events] == [9, events[-1].message_id]
+            ids = [event.message_id for event in events if event.channel == listener.number]
+            assert ids == [9, events[-1].message_id]
+            refused = [event.detail for event in events if event.channel != listener.number]
+            over_tls = isinstance(address, TLSServerAddress)
+            assert refused == (["accept_filter"] if over_tls else [])

@@ -11,7 +11,6 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pytofu.links import uds
 from pytofu.links.base import Link, LinkError
 from pytofu.links.by_scheme import begin_connect, begin_listen, connect
 from pytofu.links.settings import TCPSettings
@@ -212,15 +211,6 @@ def test_each_side_knows_the_process_and_the_user_of_the_other(path: str) -> Non
         client.close(reset=True)
         assert server.peer() == us
         assert client.peer() == PeerInfo(scheme="uds")
-
-
-def test_where_the_system_does_not_say_nobody_is_known(
-    path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uds, "_PEER_CREDENTIALS", None)
-    with listening(UDSServerAddress(path)) as listener, connected(UDSClientAddress(path)) as link:
-        assert link.peer() == PeerInfo(scheme="uds")
-        accept(listener).close(reset=True)
 
 
 @linux_only  # other systems have other factors

@@ -33,6 +33,7 @@ async def test_nobody_there(tmp_path: Path) -> None:
         async with connect(address):
             raise AssertionError
     assert caught.value.reason is AmpeStatus.CONNECT_FAILED
+    assert caught.value.detail.startswith("ECONNREFUSED, ")
     with pytest.raises(ConnectError, match="UDS_PATH_NOT_FOUND"):
         async with connect(UDSClientAddress(tmp_path / "none")):
             raise AssertionError

@@ -486,12 +486,12 @@ def uses(message: Message) -> Iterator[tuple[str, Callable[[], object]]]:
     """Everything that can be done to a message by a public name."""
     for name in public_names():
         member = inspect.getattr_static(Message, name)
-        if isinstance(member, property):
+        if inspect.isdatadescriptor(member):  # a property, in Python or in C
             yield f"read {name}", partial(getattr, message, name)
-            if member.fset is not None and name != "payload":  # which only says what to do
+            if name in VALUES:
                 yield f"write {name}", partial(setattr, message, name, VALUES[name])
         else:
-            assert inspect.isfunction(member), f"{name} is neither a property nor a method"
+            assert inspect.isroutine(member), f"{name} is neither a property nor a method"
             yield f"call {name}", partial(call, message, name)
 
 

@@ -6,10 +6,11 @@ from typing import Final, cast
 
 import click
 
-from pytofu import AmpeException
+from pytofu import AmpeException, compiled
 from pytofu.cli import (
     bench,
     call,
+    cert,
     decode,
     echo,
     listen,
@@ -30,19 +31,23 @@ _INTERRUPTED: Final = 130
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="ADDRESS is HOST:PORT, [IPV6]:PORT, /PATH, tcp://HOST:PORT or uds://PATH, or, in quotes,"
-    " 'tcp|HOST|PORT' or 'uds|PATH'. `pytofu COMMAND --help` shows an example of each command.",
+    epilog="ADDRESS is HOST:PORT, [IPV6]:PORT, /PATH, tcp://HOST:PORT, tls://HOST:PORT or"
+    " uds://PATH, or, in quotes, 'tcp|HOST|PORT' or 'uds|PATH'. `pytofu COMMAND --help` shows an"
+    " example of each command.",
 )
-@click.version_option(package_name="pytofu", message="%(prog)s %(version)s")
+@click.version_option(
+    package_name="pytofu",
+    message=f"%(prog)s %(version)s ({'with the compiled core' if compiled else 'pure Python'})",
+)
 def group() -> None:
-    """Messages between processes, over TCP and Unix sockets."""
+    """Messages between processes, over TCP, TLS and Unix sockets."""
 
 
 for _module in (
     *(echo, ping, send),
     *(call, listen, subscribe),
     *(put, serve_files),
-    *(decode, bench),
+    *(cert, decode, bench),
 ):
     group.add_command(_module.command)
 

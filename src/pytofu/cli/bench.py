@@ -5,9 +5,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -17,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pytofu import Holder, OpCode, borrowed_message
+from pytofu.cli.cert import File, make_files, write_files
+from pytofu.cli.certificates import Credentials
 from pytofu.cli.conversation import Conversation, dial
 from pytofu.cli.endpoints import Target
 from pytofu.cli.options import Seconds, example, json_option
@@ -35,6 +38,21 @@ class Load:
 
 
 LOADS: Final = (Load(64, 1), Load(64, 64), Load(60_000, 1), Load(60_000, 16))
+
+
+@attrs.frozen
+class _Way:
+    """How messages travel: where the echo server listens, with which options; whom to trust."""
+
+    name: str
+    listen_at: str
+    options: tuple[str, ...] = ()
+    ca: str | None = None
+
+    def target(self, bound: str) -> Target:
+        address = client_address(bound)
+        return Target(address, tls=Credentials(ca=self.ca).context_to_connect(address))
+
 
 _WIDE: Final = 60  # columns
 _OTHER_PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm")
@@ -115,9 +133,9 @@ async def measure(
 
 
 @asynccontextmanager
-async def echo_process(address: str) -> AsyncGenerator[str]:
+async def echo_process(address: str, *options: str) -> AsyncGenerator[str]:
     """An echo server in a process of its own; the address that it really listens on."""
-    arguments = [sys.executable, "-m", "pytofu", "echo", "--json", address]
+    arguments = [sys.executable, "-m", "pytofu", "echo", "--json", address, *options]
     # In a session of its own: Ctrl-C is for this process, which then ends the other.
     run = partial(trio.run_process, stdout=subprocess.PIPE, check=False, start_new_session=True)
     async with trio.open_nursery() as nursery:
@@ -164,27 +182,34 @@ def _table(width: int) -> Table:
     return table
 
 
-async def bench(loads: Iterable[Load], seconds: float, output: Output) -> None:
-    """Measure each load over TCP and over a Unix socket, and print a table.
+async def bench(
+    loads: Iterable[Load],
+    seconds: float,
+    output: Output,
+    certificates: Mapping[str, File] | None = None,
+) -> None:
+    """Measure each load over TCP and a Unix socket, with certificates over TLS too; print a table.
 
     Raises `CommandError` when an answer is wrong or missing.
     """
     table = _table(output.console.width)
     now = Text("starting the echo server")
     with socket_folder() as folder:
+        ways = [_Way("TCP", "tcp://127.0.0.1:0"), _Way("UDS", f"uds://{folder}/echo")]
+        if certificates is not None:
+            write_files(Path(folder), certificates, overwrite=False)
+            options = ("--cert", f"{folder}/server.pem", "--key", f"{folder}/server.key")
+            ways.append(_Way("TLS", "tls://127.0.0.1:0", options, f"{folder}/ca.pem"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(output.show, lambda: now)
-            for transport, address in (
-                ("TCP", "tcp://127.0.0.1:0"),
-                ("UDS", f"uds://{folder}/echo"),
-            ):
+            for way in ways:
                 async with (
-                    echo_process(address) as where,
-                    dial(Target(client_address(where))) as server,
+                    echo_process(way.listen_at, *way.options) as where,
+                    dial(way.target(where)) as server,
                 ):
                     for load in loads:
-                        now = Text(f"{transport}, {size_text(load.size)}, {load.outstanding} ...")
-                        figures = await measure(server, transport, load, seconds)
+                        now = Text(f"{way.name}, {size_text(load.size)}, {load.outstanding} ...")
+                        figures = await measure(server, way.name, load, seconds)
                         table.add_row(*figures.cells())
                         if output.as_json:
                             output.record(figures.record(), "")
@@ -200,14 +225,17 @@ async def bench(loads: Iterable[Load], seconds: float, output: Output) -> None:
     metavar="SECONDS",
     default=1.0,
     show_default=True,
-    help="For each of the eight measurements.",
+    help="For each measurement: four over each transport.",
 )
+@click.option("--tls", is_flag=True, help="Over TLS too, with certificates made for it.")
 @json_option
-def command(seconds: float, as_json: bool) -> None:
+def command(seconds: float, tls: bool, as_json: bool) -> None:
     """Measure how quick pytofu is on this machine.
 
     A client and an echo server in two processes, over TCP and over a Unix socket: small and large
     requests, one at a time and many outstanding. The comparison with other libraries is in the
     benchmarks of the source.
     """
-    trio.run(unless_interrupted, partial(bench, LOADS, seconds, Output(as_json=as_json)))
+    certificates = make_files(["127.0.0.1"], "client") if tls else None
+    work = partial(bench, LOADS, seconds, Output(as_json=as_json), certificates)
+    trio.run(unless_interrupted, work)

@@ -73,6 +73,7 @@ class Conversation:
             header = chnls.post(holder)
         self.channel_number: int = header.channel_number
         self._hello_id = header.message_id
+        self._reached = True  # until the engine says that it is not
 
     def _fill(
         self,
@@ -149,11 +150,14 @@ class Conversation:
     def _check(self, message: Message) -> None:
         """Raise if the engine says that the channel did not open, or that it has closed."""
         if message.opcode.type is MessageType.HELLO:
-            raise NotReachedError(f"cannot connect to {self.where}: {in_words(message.status)}")
+            self._reached = False
         # What could not be sent comes back too, and is of no interest behind this.
         if message.opcode is OpCode.SIGNAL and message.message_id == self._hello_id:
             reason = AmpeStatus[message.text_headers.get("~reason") or ""]
-            raise ConversationEndedError(f"{self.where} closed the channel: {in_words(reason)}")
+            why = in_words(reason, message.text_headers.get("~detail") or "")
+            if self._reached:
+                raise ConversationEndedError(f"{self.where} closed the channel: {why}")
+            raise NotReachedError(f"cannot connect to {self.where}: {why}")
 
     async def answer_to(self, message_id: int) -> Received:
         """The next Response or Signal with this message_id; what else arrives is dropped."""
@@ -186,7 +190,7 @@ async def dial(target: Target) -> AsyncGenerator[Conversation]:
     Raises `CommandError` when there is nobody to talk to, and nobody came in time.
     A block that fails or is cancelled ends with a reset, not with a bye.
     """
-    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+    async with open_ampe() as ampe, ampe.open_channel_group(tls_client=target.tls) as chnls:
         conversation = await _reach(ampe, chnls, target)
         yield conversation
         await conversation.bye()

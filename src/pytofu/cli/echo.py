@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pytofu import AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe, parse_address
-from pytofu.cli.endpoints import listening
+from pytofu import AmpeStatus, ChannelGroup, Holder, Message, OpCode, parse_address
+from pytofu.cli.endpoints import Places, listening
 from pytofu.cli.options import example, json_option
 from pytofu.cli.output import Output, duration_text, harmless, number_of, size_text
 from pytofu.cli.running import in_words, until_interrupted
@@ -157,15 +157,15 @@ class Echo:
 
 
 async def echo(
-    addresses: Sequence[ServerAddress],
+    places: Places,
     output: Output,
     task_status: trio.TaskStatus[Sequence[ServerAddress]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until Ctrl-C, then print a summary. Raises `CommandError` when it cannot listen."""
-    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+    async with places.open_engine() as ampe, ampe.open_channel_group() as chnls:
         service = Echo(chnls, output)
         async with until_interrupted(), trio.open_nursery() as nursery:
-            bound = await nursery.start(serve, ampe, chnls, addresses, service)
+            bound = await nursery.start(serve, ampe, chnls, places.addresses, service)
             nursery.start_soon(output.show, service.table)
             task_status.started(bound)
         service.summarise()
@@ -176,11 +176,11 @@ async def echo(
 )
 @listening
 @json_option
-def command(addresses: Sequence[ServerAddress], as_json: bool) -> None:
+def command(places: Places, as_json: bool) -> None:
     """Send every message back, until Ctrl-C.
 
     Listens on any number of addresses, over TCP and over Unix sockets. On a terminal a table
     shows what each channel carries; elsewhere there is a line for every channel that opens or
     closes.
     """
-    trio.run(echo, addresses, Output(as_json=as_json))
+    trio.run(echo, places, Output(as_json=as_json))

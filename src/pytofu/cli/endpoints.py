@@ -1,18 +1,22 @@
 """Where commands connect to and where they listen: the one place that declares it.
 
 A command that connects is decorated with `connecting` and gets a `Target`; one that listens with
-`listening`, and gets addresses. An option that all of them are to have is added here alone, and
+`listening`, and gets `Places`. An option that all of them are to have is added here alone, and
 carried out where a `Target` is used: in `conversation` for plain messages, in `peering` for calls.
 """
 
 import functools
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import attrs
 import click
 import trio
 
+from pytofu import Ampe, Options, open_ampe
+from pytofu.cli.certificates import Credentials, certificate_options
 from pytofu.cli.options import Seconds
 from pytofu.values.address_text import (
     AddressError,
@@ -34,6 +38,8 @@ class Target:
     address: ClientAddress
     wait: float = 0.0
     """Seconds to try again while the server is not up yet."""
+    tls: ssl.SSLContext | None = None
+    """For an address over TLS."""
 
     @property
     def where(self) -> str:
@@ -71,18 +77,58 @@ def connecting(command: Callable[..., None]) -> Callable[..., None]:
         default=0.0,
         help="How long to try again while the server is not up yet.",
     )
+    @certificate_options(to_listen=False)
     @functools.wraps(command)
-    def with_target(address: ClientAddress, wait: float, **others: object) -> None:
-        command(target=Target(address, wait), **others)
+    def with_target(
+        address: ClientAddress,
+        wait: float,
+        cert: str | None,
+        key: str | None,
+        ca: str | None,
+        insecure: bool,
+        **others: object,
+    ) -> None:
+        tls = Credentials(cert, key, ca, insecure).context_to_connect(address)
+        command(target=Target(address, wait, tls), **others)
 
     return with_target
 
 
+@attrs.frozen
+class Places:
+    """Where to listen, and how: what the options of a listening command say."""
+
+    addresses: Sequence[ServerAddress]
+    tls: ssl.SSLContext | None = None
+    """For addresses over TLS."""
+    in_clear: bool = False
+    """Whether to listen without TLS where other machines can connect is meant so."""
+
+    def open_engine(self) -> AbstractAsyncContextManager[Ampe]:
+        """An engine that listens so, for the length of an `async with` block."""
+        return open_ampe(Options(tls_server=self.tls, in_clear=self.in_clear))
+
+
 def listening(command: Callable[..., None]) -> Callable[..., None]:
-    """The argument ADDRESS... of commands that listen; gives them `addresses`."""
-    return click.argument(
+    """The argument ADDRESS... and the options of commands that listen; gives them `places`."""
+
+    @click.argument(
         "addresses", metavar="ADDRESS...", nargs=-1, required=True, callback=_to_server_addresses
-    )(command)
+    )
+    @certificate_options(to_listen=True)
+    @functools.wraps(command)
+    def with_places(
+        addresses: Sequence[ServerAddress],
+        cert: str | None,
+        key: str | None,
+        ca: str | None,
+        insecure: bool,
+        **others: object,
+    ) -> None:
+        tls = Credentials(cert, key, ca, insecure).context_to_listen(addresses)
+        command(places=Places(addresses, tls, insecure), **others)
+
+    return with_places
 
 
 def _to_client_address(

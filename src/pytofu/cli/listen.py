@@ -8,11 +8,10 @@ import trio
 
 from pytofu import Incoming, Peer, RemoteError, serve
 from pytofu.cli.bodies import body_line, body_record
-from pytofu.cli.endpoints import listening
+from pytofu.cli.endpoints import Places, listening
 from pytofu.cli.options import example, json_option
 from pytofu.cli.output import Output, harmless, number_of
 from pytofu.cli.running import until_interrupted
-from pytofu.values.address_text import ServerAddress
 
 
 class Listener:
@@ -80,15 +79,21 @@ class Listener:
 
 
 async def listen(
-    addresses: Sequence[ServerAddress],
+    places: Places,
     reply: bytes | None,
     output: Output,
     task_status: trio.TaskStatus[Sequence[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until Ctrl-C, then print a summary. Raises OSError when it cannot listen."""
-    async with until_interrupted(), trio.open_nursery() as nursery:
+    async with (
+        until_interrupted(),
+        places.open_engine() as ampe,
+        trio.open_nursery() as nursery,
+    ):
         listener = Listener(reply, output, nursery)
-        work = partial(serve, listener.answer, *addresses, on_peer=listener.attend)
+        work = partial(
+            serve, listener.answer, *places.addresses, on_peer=listener.attend, ampe=ampe
+        )
         bound: Sequence[str] = await nursery.start(work)
         for address in bound:
             listener.listening(address)
@@ -100,11 +105,11 @@ async def listen(
 @listening
 @click.option("--reply", metavar="TEXT", help="Answer calls with this; else with an error.")
 @json_option
-def command(addresses: Sequence[ServerAddress], reply: str | None, as_json: bool) -> None:
+def command(places: Places, reply: str | None, as_json: bool) -> None:
     """Print every call and message that comes, until Ctrl-C.
 
     Calls are answered with TEXT; without it with UNIMPLEMENTED, so that nobody believes that
     anything was done.
     """
     body = None if reply is None else reply.encode(errors="surrogateescape")
-    trio.run(listen, addresses, body, Output(as_json=as_json))
+    trio.run(listen, places, body, Output(as_json=as_json))

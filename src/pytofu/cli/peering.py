@@ -20,19 +20,19 @@ async def reach(target: Target) -> AsyncGenerator[Peer]:
     async with AsyncExitStack() as stack:
 
         async def attempt(left: float) -> Peer:
-            return await stack.enter_async_context(connect(target.address))
+            return await stack.enter_async_context(connect(target.address, tls=target.tls))
 
         try:
             peer = await target.insist(attempt, ConnectError)
         except ConnectError as error:
-            why = in_words(error.reason)
+            why = in_words(error.reason, error.detail)
             raise NotReachedError(f"cannot connect to {target.where}: {why}") from error
         try:
             yield peer
         except RemoteError as error:
             raise CommandError(f"{target.where}: {harmless(str(error))}") from error
         except Unanswered as error:
-            why = in_words(peer.reason)
+            why = in_words(peer.reason, error.message)
             raise CommandError(f"{target.where} closed the channel: {why}") from error
         except NotSent as error:
             raise CommandError(f"{target.where} took nothing: {error.message}") from error

@@ -97,6 +97,8 @@ _IN_WORDS = {
 }
 
 
-def in_words(status: AmpeStatus) -> str:
-    """A status for people."""
+def in_words(status: AmpeStatus, detail: str = "") -> str:
+    """A status for people; of TLS the `~detail` says it better."""
+    if detail.startswith("TLS: "):
+        return detail
     return _IN_WORDS.get(status) or status.name.lower().replace("_", " ")

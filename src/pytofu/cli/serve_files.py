@@ -8,8 +8,8 @@ from typing import Final
 import click
 import trio
 
-from pytofu import Ampe, AmpeStatus, ChannelGroup, Holder, Message, OpCode, open_ampe
-from pytofu.cli.endpoints import listening
+from pytofu import Ampe, AmpeStatus, ChannelGroup, Holder, Message, OpCode
+from pytofu.cli.endpoints import Places, listening
 from pytofu.cli.leftovers import remove_leftovers
 from pytofu.cli.options import Seconds, example, json_option
 from pytofu.cli.output import Output, number_of, size_text
@@ -75,7 +75,7 @@ async def tidy(storage: Storage) -> None:
 
 async def serve_files(
     directory: Path,
-    addresses: Sequence[ServerAddress],
+    places: Places,
     output: Output,
     *,
     overwrite: bool = False,
@@ -87,10 +87,10 @@ async def serve_files(
     However it ends, incomplete files are removed, but for those that clients can go on with.
     """
     storage = Storage(directory, output, limits or Limits(), overwrite=overwrite)
-    async with open_ampe() as ampe, ampe.open_channel_group() as chnls:
+    async with places.open_engine() as ampe, ampe.open_channel_group() as chnls:
         async with until_interrupted(), trio.open_nursery() as nursery:
             service = FileServer(ampe, chnls, storage, nursery)
-            bound = await nursery.start(serve, ampe, chnls, addresses, service)
+            bound = await nursery.start(serve, ampe, chnls, places.addresses, service)
             nursery.start_soon(tidy, storage)
             nursery.start_soon(output.show, lambda: storage.bars)
             task_status.started(bound)
@@ -139,7 +139,7 @@ async def serve_files(
 @json_option
 def command(
     directory: Path,
-    addresses: Sequence[ServerAddress],
+    places: Places,
     overwrite: bool,
     max_size: int | None,
     max_uploads: int,
@@ -157,4 +157,4 @@ def command(
         max_size=max_size, max_uploads=max_uploads, idle_timeout=idle_timeout, keep=keep
     )
     work = partial(serve_files, overwrite=overwrite, limits=limits)
-    trio.run(work, directory, addresses, Output(as_json=as_json))
+    trio.run(work, directory, places, Output(as_json=as_json))

@@ -14,9 +14,11 @@ from pytofu import (
     ChannelGroup,
     Holder,
     InvalidChannelNumberException,
+    MemoryServerAddress,
     Message,
     OpCode,
     TCPServerAddress,
+    TLSServerAddress,
     UDSServerAddress,
     borrowed_message,
     parse_address,
@@ -143,5 +145,7 @@ def _bound_address(message: Message, wanted: ServerAddress) -> ServerAddress:
         where = address_text(wanted)
         raise CommandError(f"cannot listen on {where}: {in_words(message.status)}")
     address = parse_address(message)
-    assert isinstance(address, TCPServerAddress | UDSServerAddress)
+    assert isinstance(
+        address, TCPServerAddress | TLSServerAddress | UDSServerAddress | MemoryServerAddress
+    )
     return address

@@ -23,10 +23,11 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.message import Account, Message, release_site
 
@@ -226,6 +227,10 @@ class Budget:
             account.credit(cost)
 
 
+def _nothing() -> None:
+    """There is nobody to be told."""
+
+
 class ChannelAccount(Account):
     """What one channel holds of its engine's budget."""
 
@@ -349,4 +354,13 @@ class ChannelAccount(Account):
         self.closed = True
         self.note_unfinished(0)
         self.stop_waiting()
+        self._on_room = _nothing  # the channel's own: else only a collection would free the two
         self.budget.relieve()  # its turn may have come, and it has no use for it any more
+
+
+if compiled and not TYPE_CHECKING:
+    _Loans = twin(_Loans)
+    Account.register(_Loans)
+    Budget = twin(Budget)
+    ChannelAccount = twin(ChannelAccount)
+    Account.register(ChannelAccount)

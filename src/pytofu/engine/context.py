@@ -64,8 +64,11 @@ class GroupContext(ABC):
         """Make a channel of a link that a listener accepted."""
 
     @abstractmethod
-    def make_room(self) -> None:
-        """Peers take up more memory than they may: close who takes up most."""
+    def make_room(self) -> bool:
+        """Peers take up more memory than they may: close who takes up most.
+
+        Whether more have to go than may in one turn of the loop; then read nothing meanwhile.
+        """
 
     @abstractmethod
     def give_back(self, go_on: Callable[[], int], *, much: bool) -> None:

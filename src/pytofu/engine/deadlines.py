@@ -14,6 +14,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
+from pytofu.engine.passes import Pass
+
 
 class Timed(ABC):
     """What has a deadline."""
@@ -83,8 +85,9 @@ class Deadlines:
             self._expected -= 1
 
     def strike(self, now: float) -> None:
-        """Ask everybody whose time may be up."""
-        while self.earliest <= now:
+        """Ask those whose time may be up, as many as one pass has time for."""
+        this = Pass()
+        while self.earliest <= now and not this.is_over:
             _, _, timed = heapq.heappop(self._entries)
             timed.alarm = math.inf
             self._expected -= 1

@@ -11,6 +11,7 @@ from pytofu.engine.accounts import Budget
 from pytofu.engine.admission import Admission
 from pytofu.engine.channel_numbers import ChannelNumbers
 from pytofu.engine.context import Channel
+from pytofu.engine.eviction import Eviction
 from pytofu.engine.group import Group
 from pytofu.engine.limits import Limits
 from pytofu.engine.observer import Traffic
@@ -47,6 +48,7 @@ class Engine:
         self._stop = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._turn: EndOfTurn | None = None
+        self._eviction: Eviction | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -57,6 +59,7 @@ class Engine:
         in its own cleanup.
         """
         self._turn = EndOfTurn()
+        self._eviction = Eviction(self.budget, self.queues, self._turn)
         trio.lowlevel.add_instrument(self._turn)
         self.budget.watch_for_forgotten(trio.lowlevel.current_trio_token())
         try:
@@ -92,6 +95,7 @@ class Engine:
             return Err(AmpeError.SHUTDOWN_STARTED)
         assert self._nursery is not None
         assert self._turn is not None
+        assert self._eviction is not None
         options = self.options
         if tls_client is not None or tls_server is not None:
             options = attrs.evolve(
@@ -107,6 +111,7 @@ class Engine:
             self.admission,
             self.numbers,
             self._turn,
+            self._eviction,
             self._forget,
         )
         self.groups.add(group)

@@ -14,13 +14,14 @@ from pytofu.engine.admission import Admission
 from pytofu.engine.channel_numbers import ChannelNumbers
 from pytofu.engine.context import Channel, GroupContext
 from pytofu.engine.deadlines import Deadlines
-from pytofu.engine.eviction import evict
+from pytofu.engine.eviction import Eviction
 from pytofu.engine.fair_mailbox import FairMailBox, Inbox
 from pytofu.engine.io_channel import IoChannel
 from pytofu.engine.limits import Limits
 from pytofu.engine.mailbox import MailBoxStatus
 from pytofu.engine.observer import Traffic
 from pytofu.engine.options import Options
+from pytofu.engine.passes import Pass
 from pytofu.engine.posting import Poster
 from pytofu.engine.queues import SendQueues
 from pytofu.engine.readiness import Readiness
@@ -56,6 +57,7 @@ class Group(GroupContext):
         admission: Admission,
         numbers: ChannelNumbers[Channel],
         turn: EndOfTurn,
+        eviction: Eviction,
         on_closed: Callable[["Group"], None],
     ) -> None:
         self.options: Options = options
@@ -73,10 +75,11 @@ class Group(GroupContext):
         self.poster: Poster = Poster(self, numbers, self.mailbox)
         self._numbers = numbers
         self._turn = turn
+        self._eviction = eviction
         self._on_closed = on_closed
         self._nursery: trio.Nursery | None = None
         self._starting: list[Callable[[], Awaitable[None]]] = []  # until the nursery is there
-        self._with_work: list[Channel] = []
+        self._with_work: deque[Channel] = deque()
         self._returning: deque[Callable[[], int]] = deque()  # of closed channels: give back more
         self._look_at = _TAKEN_WITHOUT_A_LOOK  # so many messages taken, look at the sockets
         self._receiver_leads = False
@@ -162,28 +165,40 @@ class Group(GroupContext):
         if not channel.has_work:
             channel.has_work = True
             if not self._with_work:
-                self._turn.with_work.append(self)
+                self._turn.with_work[self] = None
             self._with_work.append(channel)
 
     def work(self) -> None:
-        """Let the channels do what they have to do."""
-        while self._with_work:
-            channels, self._with_work = self._with_work, []
-            for channel in channels:
-                if channel.has_work:  # it may have been served meanwhile
-                    self.work_on(channel)
+        """Let the channels do what they have to do, as many as one pass has time for."""
+        channels = self._with_work
+        if not channels:
+            return
+        this = Pass()
+        while channels:
+            channel = channels.popleft()
+            if channel.has_work:  # it may have been served meanwhile
+                self.work_on(channel)
+                if this.is_over:
+                    break
+        if channels:
+            self._turn.with_work[self] = None
+            if self._receiver_leads:
+                self.readiness.ring()
 
     def _work_on_quiet(self) -> None:
         """Send what was posted on channels that bring nothing more: who asked waits for it.
 
         What is posted on the others, while they keep the application busy, goes out together.
         """
-        channels, self._with_work = self._with_work, []
-        for channel in channels:
+        channels, this = self._with_work, Pass()
+        for _ in range(len(channels)):
+            channel = channels.popleft()
             if not channel.is_quiet:
-                self._with_work.append(channel)
+                channels.append(channel)
             elif channel.has_work:
                 self.work_on(channel)
+                if this.is_over:
+                    return
 
     def work_on(self, channel: Channel) -> None:
         """See `GroupContext`."""
@@ -221,9 +236,9 @@ class Group(GroupContext):
         """See `GroupContext`. Channels that have closed have their last event in the mailbox."""
         return self.queues.too_much or len(self.mailbox.turns) >= 2 * self.options.max_channels
 
-    def make_room(self) -> None:
+    def make_room(self) -> bool:
         """See `GroupContext`: it may be channels of other groups of the engine."""
-        evict(list(self._numbers.open.values()), self.budget, self.queues)
+        return self._eviction.make_room(self._numbers.open.values())
 
     def give_back(self, go_on: Callable[[], int], *, much: bool) -> None:
         """See `GroupContext`."""

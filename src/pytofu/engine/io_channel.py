@@ -108,8 +108,11 @@ class IoChannel(OpeningChannel):
         full = self._full and not self._writes_after_reading
         self.group.readiness.watch(self, read=not self.conversation.paused, write=full)
 
-    def on_readable(self, now: float) -> None:
-        """Read once and deliver: with the poller's next turn it is everybody's turn again."""
+    def on_readable(self, now: float, *, at_last: bool = False) -> None:
+        """Read once and deliver: with the poller's next turn it is everybody's turn again.
+
+        `at_last` if there may be no next.
+        """
         conversation, link = self.conversation, self._link
         if link is None or conversation.ending is not None or conversation.paused:
             return
@@ -137,6 +140,10 @@ class IoChannel(OpeningChannel):
         wanted = reader.wanted
         if account.budget.tight or self.group.queues.too_much:
             wanted = min(wanted, _SMALL_READ)
+            if account.budget.excess and self.group.make_room() and not at_last:
+                if link.fileno() < 0 or link.buffered:
+                    self._wake()
+                return
         data = link.receive(wanted)
         if isinstance(data, bytes):
             self.group.traffic.bytes_received += len(data)
@@ -392,8 +399,10 @@ class IoChannel(OpeningChannel):
 
     def time_passed(self, now: float) -> None:
         """Look at what has arrived before the time limit strikes."""
+        if self._finished:
+            return
         if self._open:
-            self.on_readable(now)
+            self.on_readable(now, at_last=True)
             if not self._full:
                 self._write()
         elif self._link is not None and self.conversation.ending is None:
@@ -444,8 +453,9 @@ class IoChannel(OpeningChannel):
             try:
                 self.group.readiness.unwatch(self)
             finally:
-                if self._link is not None:
-                    self._link.close(reset=ending.reset)
+                link, self._link = self._link, None
+                if link is not None:
+                    link.close(reset=ending.reset)
         except Exception:
             log.exception("channel %d: a defect in pytofu while it was closed", self.number)
         if ending.by_limit:

@@ -36,7 +36,7 @@ class OpeningChannel(Channel, Source):
         # A slot in place of the property: quicker, and read only all the same.
         self.conversation: Conversation = conversation  # pyright: ignore[reportIncompatibleMethodOverride]
         self._address = address
-        self._link = link  # None until there is one
+        self._link: Link | None = link  # None until there is one, and once it is closed
         self._open = False  # whether it is ready for data
         self._opening: trio.CancelScope | None = None  # of the task that makes the link, if any
 

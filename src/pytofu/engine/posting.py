@@ -45,29 +45,29 @@ class Poster:
         On success the message is released and its header, completed, is the caller's; on error
         the message stays with the caller.
         """
-        header = message._header
-        opcode = header.proto_byte & OPCODE_BITS
-        channel = self._channels.get(header.channel_number)
-        if opcode <= _SIGNAL and channel is not None and channel.group is self._group:
-            conversation = channel.conversation
-            if (
-                conversation is not None
-                and conversation.post_rules[opcode] is None
-                and conversation.writer.size <= self._queues.limit
-                and not self._group.closing
-                and not ((account := message._account) and account.closed)
-            ):
-                try:
+        try:
+            header = message._header
+            opcode = header.proto_byte & OPCODE_BITS
+            channel = self._channels.get(header.channel_number)
+            if opcode <= _SIGNAL and channel is not None and channel.group is self._group:
+                conversation = channel.conversation
+                if (
+                    conversation is not None
+                    and conversation.post_rules[opcode] is None
+                    and conversation.writer.size <= self._queues.limit
+                    and not self._group.closing
+                    and not ((account := message._account) and account.closed)
+                ):
                     burst = conversation.writer.push_ordinary(message)
-                except (struct.error, TypeError):  # nothing was queued
-                    header.check_numbers()
-                    raise  # pragma: no cover  (their ranges are right)
-                if burst is not None:
-                    message.release()
-                    if burst or not channel.has_work:
-                        self._write_soon(channel, burst)
-                    return OK
-        return self._post_checked(message, opcode)
+                    if burst is not None:
+                        message.release()
+                        if burst or not channel.has_work:
+                            self._write_soon(channel, burst)
+                        return OK
+            return self._post_checked(message, opcode)
+        except (struct.error, TypeError):  # from a field that is no number: nothing was queued
+            message._header.check_numbers()
+            raise
 
     def _post_checked(self, message: Message, opcode: int) -> Result[None, AmpeError]:
         """`post`, step by step: for whatever is not ordinary, or not in order."""
@@ -88,11 +88,7 @@ class Poster:
         if conversation is not None and conversation.post_rules[opcode] is None:
             if conversation.writer.size > self._queues.limit:
                 return self._refuse_more(message)
-            try:
-                burst = conversation.writer.push(message)
-            except struct.error:  # nothing was queued
-                header.check_numbers()
-                raise  # pragma: no cover  (their ranges are right)
+            burst = conversation.writer.push(message)
         else:
             header.check_numbers()
             try:

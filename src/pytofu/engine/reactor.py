@@ -20,6 +20,7 @@ from weakref import WeakSet
 
 import trio
 
+from pytofu.engine.passes import Pass
 from pytofu.engine.readiness import Readiness, Source
 from pytofu.links.sockets import in_forked_children
 
@@ -96,6 +97,7 @@ class PollingReactor(Readiness):
 
     def _serve_again(self, now: float) -> None:
         # Only those that are there now: one that is always ready must not keep the others waiting.
+        this = Pass()
         for _ in range(len(self._again)):
             source = self._again.popleft()
             try:
@@ -103,6 +105,8 @@ class PollingReactor(Readiness):
                 source.on_readable(now)
             except Exception:
                 source.on_defect()
+            if this.is_over:
+                return
 
     def close(self) -> None:
         """See `Readiness`."""
@@ -193,7 +197,7 @@ class EpollReactor(PollingReactor):
         now = trio.current_time()
         if self._again:
             self._serve_again(now)
-        sources = self._sources
+        sources, this = self._sources, Pass()
         for descriptor, events in ready:
             source = sources.get(descriptor)
             if source is None:  # the bell, or closed by one that was served before it
@@ -207,6 +211,8 @@ class EpollReactor(PollingReactor):
                     source.on_readable(now)
             except Exception:
                 source.on_defect()
+            if this.is_over:
+                return  # the others are ready still, and first when the poller is asked again
 
     def _close_poller(self) -> None:
         _epolls.discard(self)
@@ -268,6 +274,7 @@ class KqueueReactor(PollingReactor):
         now = trio.current_time()
         if self._again:
             self._serve_again(now)
+        this = Pass()
         for event in self._kqueue.control(None, _MOST_EVENTS, 0):
             source = self._sources.get(event.ident)
             if source is None:
@@ -281,6 +288,8 @@ class KqueueReactor(PollingReactor):
                     source.on_readable(now)
             except Exception:
                 source.on_defect()
+            if this.is_over:
+                return
 
     def _close_poller(self) -> None:
         self._kqueue.close()

@@ -30,8 +30,10 @@ class EndOfTurn(trio.abc.Instrument):
     """One an engine, in the Trio run of the engine."""
 
     def __init__(self) -> None:
-        self.with_work: list[Turning] = []
-        """Groups that have something to do."""
+        self.with_work: dict[Turning, None] = {}
+        """Groups that have something to do, in the order of coming."""
+        self.number: int = 0
+        """Turns so far."""
         self.leaderless: set[Turning] = set()
         """Groups that nobody leads."""
         self._token = trio.lowlevel.current_trio_token()
@@ -39,6 +41,7 @@ class EndOfTurn(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         """Trio calls this outside of all tasks; what raises here would not be called again."""
+        self.number += 1
         if self.with_work:
             for group in self.take_work():
                 group.work()
@@ -48,13 +51,14 @@ class EndOfTurn(trio.abc.Instrument):
         if self.leaderless and self._must_lead(sleeping):
             for group in tuple(self.leaderless):
                 group.take_lead()
-        if sleeping and trio.lowlevel.current_statistics().tasks_runnable:
-            # Trio has already decided how long to sleep.
+        # Trio has already decided how long to sleep, or found that all tasks are blocked.
+        if self.with_work or (sleeping and trio.lowlevel.current_statistics().tasks_runnable):
             self._token.run_sync_soon(_nothing, idempotent=True)
 
     def take_work(self) -> list[Turning]:
         """The groups that have something to do, which from now on is the caller's."""
-        groups, self.with_work = self.with_work, []
+        groups = list(self.with_work)
+        self.with_work.clear()
         return groups
 
     def _must_lead(self, sleeping: bool) -> bool:

@@ -29,8 +29,11 @@ _RECORD: Final = 17 * 1024
 _RECORD_DATA: Final = 16 * 1024
 """Bytes of data in a record at most; of more, OpenSSL makes several without telling."""
 
-_MOST_AT_ONCE: Final = 64 * 1024
-"""Bytes encrypted in one go."""
+_RECORD_MORE: Final = 22
+"""Bytes that TLS 1.3 adds to each: so a stream of messages that are long comes in whole ones."""
+
+_MOST_AT_ONCE: Final = 5 * _RECORD_DATA
+"""Bytes encrypted in one go: the longest message without text headers is among them."""
 
 _MOST_ANSWERS: Final = 64 * 1024
 """Bytes that OpenSSL itself may have to say to a peer that does not take them."""
@@ -74,9 +77,9 @@ class TLSLink(Link):
         self._link: Final = link
         self._context: Final = context
         self._name: Final = name
-        self._in: Final = ssl.MemoryBIO()
-        self._out: Final = ssl.MemoryBIO()
-        self._tls: ssl.SSLObject | None = None  # with the handshake
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self._tls: ssl.SSLObject | None = None  # from the handshake to the end
         self._begun = False  # whether the peer has spoken, and TLS
         self._dry = True  # whether OpenSSL needs more to go on
         self._left = memoryview(b"")  # of `_out`, being sent
@@ -152,7 +155,7 @@ class TLSLink(Link):
 
     def _fill(self, size: int) -> Wait | LinkError | None:
         """Give OpenSSL what has arrived; None if there was something."""
-        data = self._link.receive(max(size, _RECORD))
+        data = self._link.receive(size)
         if not isinstance(data, bytes):
             return data
         if not self._begun:
@@ -191,7 +194,8 @@ class TLSLink(Link):
                 self._dry = True
                 return self._over
             if self._dry:
-                state = self._fill(size)
+                more = (size // _RECORD_DATA + 1) * _RECORD_MORE
+                state = self._fill(max(size + more, _RECORD))
                 if state is not None:
                     return _CUT if state is PEER_CLOSED else state
                 self._dry = False
@@ -292,8 +296,10 @@ class TLSLink(Link):
             return
         self._said_bye = True
         # `unwrap` also looks for the peer's close_notify, and takes data for a violation.
-        while tls.pending():
-            self._plain += tls.read(_MOST_AT_ONCE)
+        # Where TLS has failed, OpenSSL may say that there is more, and not give it.
+        with contextlib.suppress(ssl.SSLError):
+            while tls.pending():
+                self._plain += tls.read(_MOST_AT_ONCE)
         arrived = self._in.read()
         with contextlib.suppress(ssl.SSLError):  # the peer has not said it yet
             tls.unwrap()
@@ -305,6 +311,11 @@ class TLSLink(Link):
             self._say_bye()
             self._flush()
         self._link.close(reset=reset)
+        # Whoever has this link may be there until garbage is collected, and OpenSSL's part of it is
+        # sixty kilobytes of which the collector does not know.
+        self._tls = None
+        self._in = self._out = ssl.MemoryBIO()
+        self._left = memoryview(b"")
 
     # ------------------------------------------------------------------ the peer
 

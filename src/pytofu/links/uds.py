@@ -2,13 +2,13 @@
 
 import os
 import socket
-import struct
 from collections.abc import Sequence
 from typing import Final
 
 import trio
 
 from pytofu.links.base import Link, LinkError, Listening, Wait
+from pytofu.links.peer_credentials import peer_of
 from pytofu.links.settings import Option, TCPSettings, set_options
 from pytofu.links.socket_file import SocketFile, bind
 from pytofu.links.sockets import BACKLOG, RETRY, SocketLink, SocketListening, failure
@@ -16,10 +16,6 @@ from pytofu.patterns.cleanup import ErrDefer
 from pytofu.values.address import UDSClientAddress, UDSServerAddress
 from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
-
-_PEER_CREDENTIALS: Final = getattr(socket, "SO_PEERCRED", None)
-_CREDENTIALS: Final = struct.Struct("3i")
-
 
 # ---------------------------------------------------------------------- links
 
@@ -34,16 +30,8 @@ class UDSLink(SocketLink):
         return None
 
     def peer(self) -> PeerInfo:
-        """As `Link.peer`; on Linux."""
-        if _PEER_CREDENTIALS is None:
-            return PeerInfo(scheme="uds")
-        size = _CREDENTIALS.size
-        try:
-            known = self._sock.getsockopt(socket.SOL_SOCKET, _PEER_CREDENTIALS, size)
-        except OSError:
-            return PeerInfo(scheme="uds")
-        pid, uid, gid = _CREDENTIALS.unpack(known)
-        return PeerInfo(pid=pid, uid=uid, gid=gid, scheme="uds")
+        """As `Link.peer`."""
+        return peer_of(self._sock)
 
 
 # ---------------------------------------------------------------------- connecting

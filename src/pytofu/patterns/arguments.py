@@ -4,6 +4,7 @@ Nothing here runs unless something is wrong, or costs more than a comparison of 
 """
 
 import operator
+from types import UnionType
 from typing import Any
 
 type Bytes = bytes | bytearray | memoryview[int]
@@ -63,7 +64,7 @@ def must_be_callable(what: str, function: object) -> None:
 def must_be(
     what: str,
     wanted: str,
-    kind: type | tuple[type, ...],
+    kind: type | tuple[type, ...] | UnionType,
     given: object,
     advice: str = "",
 ) -> None:

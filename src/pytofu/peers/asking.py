@@ -1,12 +1,12 @@
 """What this side asks of the peer: its calls and streams that are open on one link."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, Protocol
 
 import trio
 
+from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Budget
 from pytofu.peers.calls import Call, add_timeout, request_lines
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered, to_error
@@ -25,6 +25,7 @@ from pytofu.peers.wire import (
     Features,
     Headers,
 )
+from pytofu.public.managers import block
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
@@ -80,6 +81,7 @@ class Asking:
 
     async def call(self, method: str, headers: Mapping[str, str], body: bytes) -> Incoming:
         """Send a request and wait for its answer; see `Peer.call`."""
+        body = payload("body", body)
         if len(body) > MAX_BODY:
             raise ValueError(f"a request of {len(body)} bytes: {MAX_BODY} are the most")
         lines = request_lines(method, headers)
@@ -110,11 +112,12 @@ class Asking:
                 await trio.sleep_until(deadline)
             raise
 
-    @asynccontextmanager
+    @block
     async def stream(
         self, method: str, headers: Mapping[str, str], body: bytes
     ) -> AsyncGenerator[OpenedStream]:
         """Open a stream for the length of a block; see `Peer.stream`."""
+        body = payload("body", body)
         if len(body) > PART_LEN:
             raise ValueError(f"the request of a stream has at most {PART_LEN} bytes")
         lines = [*request_lines(method, headers), (STREAM, "1")]

@@ -6,9 +6,12 @@ from typing import Final
 
 import trio
 
+from pytofu.patterns.arguments import must_be
+from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Assembly, Budget
+from pytofu.peers.ctrl_c import run_program
 from pytofu.peers.errors import RemoteError, error_lines, error_of
-from pytofu.peers.incoming import Incoming, Reply
+from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
 from pytofu.peers.wire import (
     METHOD,
     TIMEOUT,
@@ -108,10 +111,11 @@ class Call:
 
 
 def request_lines(method: str, headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The headers of a request. Raises ValueError for names that are not the program's to use."""
+    """The headers of a request. Raises `TypeError` and ValueError, as `checked`."""
     lines = [(METHOD, method)] if method else []
-    if headers:
-        lines.extend(checked(headers).items())
+    must_be("the method", "text", str, method)
+    if headers is not NO_HEADERS:
+        lines.extend(checked("headers", headers).items())
     return lines
 
 
@@ -144,13 +148,12 @@ async def respond(handler: Respond, request: Incoming, longest: int) -> Result:
     All but declared errors are logged, and the caller learns nothing of the inside.
     """
     try:
-        reply = await handler(request)
+        reply = await run_program(handler, request)
         if isinstance(reply, Reply):
-            lines, body = list(checked(reply.headers).items()), reply.body
+            lines, body = list(checked("the headers of a Reply", reply.headers).items()), reply.body
         else:
             lines, body = [], b"" if reply is None else reply
-        if type(body) is not bytes:
-            body = bytes(memoryview(body))  # a TypeError for what is not bytes at all
+        body = payload("what a handler returns", body)
         if len(body) > longest:
             raise ValueError(f"an answer of {len(body)} bytes: {longest} are the most")
     except RemoteError as error:

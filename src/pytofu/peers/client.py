@@ -2,12 +2,20 @@
 
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Final
 
 import trio
 
+from pytofu.peers.arguments import (
+    client_target,
+    must_be_context,
+    must_be_optional,
+    must_take,
+    seconds,
+)
+from pytofu.peers.ctrl_c import run_program, run_protected
 from pytofu.peers.errors import ConnectError
 from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
@@ -18,13 +26,14 @@ from pytofu.peers.reconnect import Backoff, LastingPeer
 from pytofu.peers.wire import FEATURES, Features, checked
 from pytofu.public.ampe import Ampe, open_ampe
 from pytofu.public.borrowing import borrowed_message
-from pytofu.values.address_text import ClientAddress, address_text, client_address
+from pytofu.public.managers import block
+from pytofu.values.address_text import ClientAddress, address_text
 
 _CALLS: Final = 64
 """How many calls of the peer the connecting side carries out at a time."""
 
 
-@asynccontextmanager
+@block
 async def connect(
     address: str | ClientAddress,
     handler: Handler | None = None,
@@ -55,22 +64,27 @@ async def connect(
     by an exception or by cancellation closes the connection at once, and the exception leaves it
     as itself.
     """
-    target = client_address(address) if isinstance(address, str) else address
-    if heartbeat is not None and heartbeat <= 0:
-        raise ValueError("a heartbeat takes more than 0 seconds")
-    lines = list(checked(hello).items())
+    target = client_target("connect", address)
+    must_take("connect's handler", handler, "peer", "request")
+    must_take("connect's on_peer", on_peer, "peer")
+    must_be_optional("connect's reconnect", "a Backoff", Backoff, reconnect, "Backoff()")
+    must_be_optional("connect's ampe", "an Ampe", Ampe, ampe)
+    must_be_context("connect's tls", tls)
+    if heartbeat is not None:
+        seconds("connect's heartbeat", heartbeat)
+    lines = list(checked("connect's hello", hello).items())
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
     async with engine_manager as engine, engine.open_channel_group(tls_client=tls) as chnls:
         failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
             try:
                 hub = Hub(engine, chnls)
-                nursery.start_soon(hub.run)
+                nursery.start_soon(run_protected, hub.run)
                 open_one = partial(_open_link, hub, target, handler, lines, heartbeat)
                 if reconnect is None:
                     peer = Peer(await open_one())
                     if on_peer is not None:
-                        await on_peer(peer)
+                        await run_program(on_peer, peer)
                 else:
                     peer = LastingPeer()
                     nursery.start_soon(peer.keep, open_one, on_peer, reconnect)
@@ -123,7 +137,8 @@ async def _open_link(
     if link.closed.is_set():
         detail = f" ({link.detail})" if link.detail else ""
         where = address_text(target)
-        raise ConnectError(f"cannot connect to {where}: {link.reason.name}{detail}", link.reason)
+        text = f"cannot connect to {where}: {link.reason.name}{detail}"
+        raise ConnectError(text, link.reason, link.detail)
     if heartbeat is not None and link.features is not None:
         link.accompany(partial(watch, link, heartbeat))
     return link

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from attrs.validators import instance_of, is_callable
 
 from pytofu.peers.plain import from_plain, to_plain
 
@@ -18,9 +19,9 @@ class Codec:
     that are no value of the type, with a text that the peer may read.
     """
 
-    content_type: str
-    encode: Callable[[Any], bytes] = attrs.field(repr=False)
-    decode: Callable[[bytes, Any], Any] = attrs.field(repr=False)
+    content_type: str = attrs.field(validator=instance_of(str))
+    encode: Callable[[Any], bytes] = attrs.field(repr=False, validator=is_callable())
+    decode: Callable[[bytes, Any], Any] = attrs.field(repr=False, validator=is_callable())
 
     @staticmethod
     def json() -> "Codec":

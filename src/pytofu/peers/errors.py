@@ -2,17 +2,24 @@
 
 from typing import Any
 
+from pytofu.patterns.arguments import as_bytes, must_be
 from pytofu.peers.wire import CODES, REFUSED, STATUS, TEXT, Headers, quoted, unquoted
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError, AmpeStatus
 
 
 class ConnectError(ConnectionError):
-    """No peer could be reached at the address. `reason` is the status that says why."""
+    """No peer could be reached at the address.
 
-    def __init__(self, text: str, reason: AmpeStatus = AmpeStatus.CONNECT_FAILED) -> None:
+    `reason` is the status that says why, and `detail` what is known besides, as `~detail` says it.
+    """
+
+    def __init__(
+        self, text: str, reason: AmpeStatus = AmpeStatus.CONNECT_FAILED, detail: str = ""
+    ) -> None:
         super().__init__(text)
         self.reason: AmpeStatus = reason
+        self.detail: str = detail
 
 
 class NotSent(AmpeException, ConnectionError):
@@ -37,6 +44,9 @@ class RemoteError(AmpeException):
     """
 
     def __init__(self, code: str, text: str = "", body: bytes = b"") -> None:
+        must_be("RemoteError's code", "the name of a code, as text", str, code, '"NOT_FOUND"')
+        must_be("RemoteError's text", "text", str, text)
+        as_bytes("RemoteError's body", body)
         super().__init__(AmpeError.PROCESSING_FAILED, f"{code}: {text}" if text else code)
         self.code: str = code
         self.text: str = text

@@ -5,6 +5,7 @@ from typing import Final
 
 import trio
 
+from pytofu.peers.ctrl_c import run_protected
 from pytofu.peers.link import Link
 from pytofu.public.ampe import Ampe
 from pytofu.public.channel_group import ChannelGroup
@@ -41,7 +42,7 @@ class Hub:
     def spawn[*Ts](self, task: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         """Start a task, which `run` takes along; to be called by what it receives for."""
         assert self._nursery is not None
-        self._nursery.start_soon(task, *args)
+        self._nursery.start_soon(run_protected, task, *args, name=task)
 
     async def run(self) -> None:
         """Receive until the group is destroyed, or `scope` cancelled."""

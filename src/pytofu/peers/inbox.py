@@ -6,6 +6,7 @@ from typing import Self
 
 import trio
 
+from pytofu.peers.ctrl_c import protected
 from pytofu.peers.flow import MAX_OVERDRAFT, WINDOW, ReceiveWindow
 from pytofu.peers.incoming import Incoming
 from pytofu.public.checkpoints import light_checkpoints
@@ -54,6 +55,7 @@ class Inbox:
     def __aiter__(self) -> Self:
         return self
 
+    @protected
     async def __anext__(self) -> Incoming:
         """The next message; the iteration ends when the peer has gone. Cancelling loses none.
 

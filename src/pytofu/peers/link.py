@@ -6,6 +6,7 @@ from typing import Final
 import trio
 
 from pytofu.peers.answering import Answering, Spawn
+from pytofu.peers.arguments import payload
 from pytofu.peers.asking import Asking
 from pytofu.peers.assembly import Budget
 from pytofu.peers.errors import Unanswered, to_error
@@ -199,9 +200,10 @@ class Link:
 
     async def signal(self, headers: Mapping[str, str], body: bytes) -> None:
         """Send a Signal, waiting while the peer is behind with those it has."""
+        body = payload("body", body)
         if len(body) > PART_LEN:
             raise ValueError(f"a signal has at most {PART_LEN} bytes")
-        lines = list(checked(headers).items())
+        lines = list(checked("headers", headers).items())
         self.asking.check_open()
         while self.features is not None and self._signal_credit <= 0:
             await self._signalling.park()

@@ -1,18 +1,21 @@
 """`Peer`: the program at the other end, as programs see it."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import trio
 
+from pytofu.peers.arguments import seconds as time_of
 from pytofu.peers.codec import Codec
+from pytofu.peers.ctrl_c import protected
 from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
 from pytofu.peers.link import BYE_TIME, Link
 from pytofu.peers.proxy import make_proxy
 from pytofu.peers.streams import OpenedStream
 from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
 from pytofu.peers.topics import pattern_tokens
+from pytofu.public.managers import block
 from pytofu.values.status import AmpeStatus
 
 _JSON: Final = Codec.json()
@@ -33,6 +36,7 @@ class Peer:
     def __init__(self, link: Link) -> None:
         self._link = link
 
+    @protected
     async def call(
         self,
         body: bytes = b"",
@@ -69,7 +73,7 @@ class Peer:
         """
         return self._link.asking.stream(method, headers, body)
 
-    @asynccontextmanager
+    @block
     async def subscribe(
         self, pattern: str, *, window: int = DEFAULT_WINDOW
     ) -> AsyncGenerator[Subscription]:
@@ -111,6 +115,7 @@ class Peer:
         proxy: P = make_proxy(self.call, protocol, codec, idempotent)
         return proxy
 
+    @protected
     async def signal(self, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS) -> None:
         """Send something that wants no answer: it reaches `messages` there.
 
@@ -157,6 +162,7 @@ class Peer:
         """Why it has gone; SUCCESS until then, and if it was in good order."""
         return self._link.reason
 
+    @protected
     async def bye(self) -> None:
         """Close in good order: calls under way end first. Waits until the channel has closed.
 
@@ -164,6 +170,7 @@ class Peer:
         """
         await self._link.bye()
 
+    @protected
     async def drain(self, seconds: float = BYE_TIME) -> None:
         """Take no more calls of the peer, let those under way end within the time, then say Bye.
 
@@ -172,7 +179,7 @@ class Peer:
 
         A checkpoint; cancelled, no more calls are taken all the same.
         """
-        await self._link.drain(seconds)
+        await self._link.drain(time_of("Peer.drain", seconds, or_none=True))
 
     def __repr__(self) -> str:
         state = f"closed: {self.reason.name}" if self.closed.is_set() else "open"

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Protocol
 
+from pytofu.patterns.arguments import must_be, wrong_type
 from pytofu.peers.codec import Codec
 from pytofu.peers.errors import RemoteError
 from pytofu.peers.incoming import Incoming
@@ -19,6 +20,13 @@ class _Call(Protocol):
 
 def make_proxy(call: _Call, protocol: Any, codec: Codec, idempotent: Collection[str]) -> Any:
     """An object with the async methods of `protocol`, each a call to the peer."""
+    must_be("Peer.proxy", "a class with async methods", type, protocol)
+    must_be("the codec of a proxy", "a Codec", Codec, codec, "Codec.json()")
+    must_be("idempotent", "names of methods", Collection, idempotent)
+    if isinstance(idempotent, str):
+        raise wrong_type("idempotent", "names of methods", idempotent)
+    for name in idempotent:
+        must_be("a name in idempotent", "text", str, name)
     members = inspect.getmembers(protocol, inspect.iscoroutinefunction)
     functions = {name: function for name, function in members if not name.startswith("_")}
     if unknown := set(idempotent) - functions.keys():

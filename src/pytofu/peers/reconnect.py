@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Final, Self
 
 import attrs
 import trio
-from attrs.validators import gt
 
+from pytofu.peers.arguments import seconds
+from pytofu.peers.ctrl_c import protected, run_program
 from pytofu.peers.errors import ConnectError, NotSent, RemoteError, Unanswered
 from pytofu.peers.incoming import NO_HEADERS, Incoming
 from pytofu.peers.link import BYE_TIME, Link
@@ -16,6 +17,7 @@ from pytofu.peers.peer import OnPeer, Peer
 from pytofu.peers.streams import OpenedStream
 from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
 from pytofu.peers.topics import pattern_tokens
+from pytofu.public.managers import block
 from pytofu.values.status import AmpeError
 
 # Its own: the state of the program's `random` is the program's.
@@ -31,8 +33,12 @@ class Backoff:
     The limit begins anew once a connection has lasted for `longest`.
     """
 
-    first: float = attrs.field(default=0.1, validator=gt(0))
-    longest: float = attrs.field(default=5.0, validator=gt(0))
+    first: float = 0.1
+    longest: float = 5.0
+
+    def __attrs_post_init__(self) -> None:
+        seconds("Backoff's first", self.first)
+        seconds("Backoff's longest", self.longest)
 
     def pauses(self) -> Iterator[float]:
         """The pauses to make, one after the other, without end."""
@@ -57,6 +63,7 @@ class LastingPeer(Peer):
 
     # ------------------------------------------------------------------ links
 
+    @protected
     async def keep(
         self, open_link: Callable[[], Awaitable[Link]], on_peer: OnPeer | None, backoff: Backoff
     ) -> None:
@@ -69,7 +76,7 @@ class LastingPeer(Peer):
                     began = trio.current_time()
                     try:
                         if on_peer is not None:
-                            await on_peer(Peer(link))
+                            await run_program(on_peer, Peer(link))
                     except BaseException:
                         link.abort()
                         raise
@@ -103,6 +110,7 @@ class LastingPeer(Peer):
 
     # ------------------------------------------------------------------ as of any peer
 
+    @protected
     async def call(
         self,
         body: bytes = b"",
@@ -126,7 +134,7 @@ class LastingPeer(Peer):
                 if not idempotent:
                     raise
 
-    @asynccontextmanager
+    @block
     async def stream(
         self, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS, *, method: str = ""
     ) -> AsyncGenerator[OpenedStream]:
@@ -135,7 +143,7 @@ class LastingPeer(Peer):
         async with link.asking.stream(method, headers, body) as stream:
             yield stream
 
-    @asynccontextmanager
+    @block
     async def subscribe(
         self, pattern: str, *, window: int = DEFAULT_WINDOW
     ) -> AsyncGenerator[Subscription]:
@@ -155,6 +163,7 @@ class LastingPeer(Peer):
             del self._subscriptions[subscription]
             subscription.leave()
 
+    @protected
     async def signal(self, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS) -> None:
         """As `Peer.signal`, but waits for a connection, and repeats what was not sent."""
         link: Link | None = None
@@ -176,6 +185,7 @@ class LastingPeer(Peer):
         """Set when the peer was closed, here: connections that end are followed by others."""
         return self._closed
 
+    @protected
     def close(self) -> None:
         """Make no more connections."""
         self._scope.cancel()
@@ -184,11 +194,13 @@ class LastingPeer(Peer):
         for subscription in self._subscriptions:
             subscription.end(NotSent(AmpeError.CHANNEL_CLOSED, "this peer was closed"))
 
+    @protected
     async def bye(self) -> None:
         """As `Peer.bye`; no more connections are made."""
         self.close()
         await super().bye()
 
+    @protected
     async def drain(self, seconds: float = BYE_TIME) -> None:
         """As `Peer.drain`; no more connections are made."""
         self.close()
@@ -216,6 +228,7 @@ class _Messages:
     def __aiter__(self) -> Self:
         return self
 
+    @protected
     async def __anext__(self) -> Incoming:
         while True:
             if self._link is not None:

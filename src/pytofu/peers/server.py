@@ -6,7 +6,16 @@ from functools import partial
 
 import trio
 
+from pytofu.peers.arguments import (
+    count,
+    must_be_context,
+    must_be_optional,
+    must_take,
+    seconds,
+    server_target,
+)
 from pytofu.peers.calls import log
+from pytofu.peers.ctrl_c import protected, run_program, run_protected
 from pytofu.peers.errors import NotSent, Unanswered
 from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
@@ -19,7 +28,7 @@ from pytofu.public.ampe import Ampe, open_ampe
 from pytofu.public.borrowing import borrowed_message
 from pytofu.public.channel_group import ChannelGroup
 from pytofu.values.address import parse_address
-from pytofu.values.address_text import ServerAddress, address_text, server_address
+from pytofu.values.address_text import ServerAddress, address_text
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeStatus
@@ -27,6 +36,7 @@ from pytofu.values.status import AmpeStatus
 type Where = str | ServerAddress
 
 
+@protected
 async def serve(
     handler: Handler | None,
     *addresses: Where,
@@ -54,13 +64,20 @@ async def serve(
     """
     if not addresses:
         raise ValueError("no address to listen on")
-    targets = [server_address(one) if isinstance(one, str) else one for one in addresses]
+    targets = [server_target("serve", one) for one in addresses]
+    must_take("serve's handler", handler, "peer", "request")
+    must_take("serve's on_peer", on_peer, "peer")
+    must_be_optional("serve's topics", "Topics", Topics, topics, "Topics()")
+    must_be_optional("serve's ampe", "an Ampe", Ampe, ampe)
+    must_be_context("serve's tls", tls)
+    count("serve's calls_per_peer", calls_per_peer)
+    seconds("serve's grace", grace, or_none=True)
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
     async with engine_manager as engine, engine.open_channel_group(tls_server=tls) as chnls:
         failure: BaseException
         accepting = _Accepting(engine, chnls, handler, on_peer, topics, calls_per_peer)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(accepting.hub.run)
+            nursery.start_soon(run_protected, accepting.hub.run)
             try:
                 task_status.started(tuple([await accepting.listen(target) for target in targets]))
                 await trio.sleep_forever()
@@ -153,7 +170,7 @@ class _Accepting:
 
     async def _attend(self, on_peer: OnPeer, peer: Peer, link: Link) -> None:
         try:
-            await on_peer(peer)
+            await run_program(on_peer, peer)
         except (NotSent, Unanswered):
             link.abort()  # the peer has gone, or is no good
         except Exception:
@@ -167,4 +184,4 @@ class _Accepting:
             Outlet(self.hub.ampe, self.hub.chnls, number).tell(OpCode.BYE_SIGNAL)
         async with trio.open_nursery() as nursery:
             for link in list(self.hub.links.values()):
-                nursery.start_soon(link.drain, grace)
+                nursery.start_soon(run_protected, link.drain, grace)

@@ -1,12 +1,14 @@
 """`Service`: typed functions as the methods that peers call."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, overload
 
 import attrs
 
+from pytofu.patterns.arguments import must_be, must_be_callable
+from pytofu.peers.arguments import must_be_error, must_be_optional
 from pytofu.peers.codec import Codec
 from pytofu.peers.errors import RemoteError
 from pytofu.peers.incoming import Incoming, Reply
@@ -38,8 +40,14 @@ class Service:
         codecs: Sequence[Codec] = (Codec.json(),),
         errors: Mapping[type[Exception], str] | None = None,
     ) -> None:
+        must_be("a Service's codecs", "Codecs", Collection, codecs, "codecs=[Codec.json()]")
         if not codecs:
             raise ValueError("a service needs a codec")
+        for codec in codecs:
+            must_be("a Service's codecs", "Codecs", Codec, codec, "codecs=[Codec.json()]")
+        must_be_optional("a Service's errors", "a mapping of exceptions to codes", Mapping, errors)
+        for kind in errors or {}:
+            must_be_error("a Service's errors", kind)
         if unknown := set((errors or {}).values()) - CODES:
             raise ValueError(f"not a code: {', '.join(sorted(unknown))}")
         self._codecs = {codec.content_type: codec for codec in reversed(codecs)}
@@ -60,6 +68,8 @@ class Service:
         """
         if function is None:
             return partial(self.method, name=name)
+        must_be_callable("Service.method", function)
+        must_be("the name of a method", "text", str, name)
         name = name or function.__name__
         if name in self._methods:
             raise ValueError(f"there is a method {name!r} already")

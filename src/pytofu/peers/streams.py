@@ -6,7 +6,9 @@ from typing import Final, Self
 
 import trio
 
+from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Assembly, Budget
+from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import NotSent, RemoteError, error_of
 from pytofu.peers.flow import WINDOW, ReceiveWindow, frame_cost
 from pytofu.peers.outlet import HeaderLines, Outlet, encoded
@@ -47,6 +49,7 @@ class Stream:
 
     # ------------------------------------------------------------------ for programs
 
+    @protected
     async def send(self, item: bytes) -> None:
         """Send an item, waiting while the peer is behind with this stream.
 
@@ -56,6 +59,7 @@ class Stream:
         and at least once in 64 items; cancelled, the item was not sent, or, if it is longer than
         65,535 bytes and part of it had left, the stream has failed.
         """
+        item = payload("item", item)
         if len(item) > self._longest:
             raise ValueError(f"an item of {len(item)} bytes: {self._longest} are the most")
         await self._take_turn()
@@ -97,6 +101,7 @@ class Stream:
         if self._error is not None:
             raise self._error
 
+    @protected
     async def send_eof(self) -> None:
         """Say that no more items follow; the other direction goes on. Twice is as once.
 
@@ -116,6 +121,7 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
+    @protected
     async def __anext__(self) -> bytes:
         """The next item; the iteration ends when the peer has sent its last.
 
@@ -213,6 +219,7 @@ class OpenedStream(Stream):
         """Whether nothing is left to be cancelled at the peer."""
         return self._over
 
+    @protected
     async def finish(self) -> bytes:
         """Say that no more items follow, and wait for the peer's result.
 

@@ -6,7 +6,9 @@ from typing import Final, Self
 
 import trio
 
+from pytofu.peers.arguments import count
 from pytofu.peers.assembly import Assembly, Budget
+from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered, error_of
 from pytofu.peers.flow import ReceiveWindow, frame_cost
 from pytofu.peers.incoming import Incoming
@@ -46,6 +48,7 @@ class Subscription:
         self.leave: Callable[[], None] = lambda: None
         """Tells the publisher of the link that it is on, if any, that it is over."""
         self._pattern = pattern
+        count("a subscription's window", window)
         self._size = window
         self._lasting = lasting
         self._outlet: Outlet | None = None
@@ -61,6 +64,7 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
+    @protected
     async def __anext__(self) -> Incoming:
         """The next message.
 

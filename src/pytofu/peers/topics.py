@@ -7,6 +7,9 @@ from typing import Final, Literal, Protocol
 
 import trio
 
+from pytofu.patterns.arguments import must_be, shown
+from pytofu.peers.arguments import count, payload
+from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import NotSent, RemoteError
 from pytofu.peers.flow import frame_cost
 from pytofu.peers.incoming import NO_HEADERS
@@ -29,6 +32,7 @@ def pattern_tokens(pattern: str) -> tuple[str, ...]:
 
     Raises ValueError for what is no pattern: an empty token, blanks, or `>` before the end.
     """
+    must_be("a subscription's pattern", "text", str, pattern)
     tokens = tuple(pattern.split("."))
     if not all(tokens) or not pattern.isprintable() or " " in pattern or ">" in tokens[:-1]:
         raise ValueError(f"not a pattern: {pattern!r:.80}")
@@ -37,6 +41,7 @@ def pattern_tokens(pattern: str) -> tuple[str, ...]:
 
 def topic_tokens(topic: str) -> tuple[str, ...]:
     """The tokens of a topic. Raises ValueError for what is no topic, patterns among it."""
+    must_be("a topic", "text", str, topic)
     tokens = tuple(topic.split("."))
     if not all(tokens) or not topic.isprintable() or " " in topic or {"*", ">"} & set(tokens):
         raise ValueError(f"not a topic: {topic!r:.80}")
@@ -216,13 +221,15 @@ class Topics:
     """
 
     def __init__(self, keep: int = 100, policy: Policy = "drop-oldest") -> None:
-        if keep < 1 or policy not in _POLICIES:
-            raise ValueError(f"keep at least 1, by one of {_POLICIES}")
+        count("Topics' keep", keep)
+        if policy not in _POLICIES:
+            raise ValueError(f"Topics' policy is one of {_POLICIES}, not {shown(policy)}")
         self._keep = keep
         self._policy = policy
         self._subscribers: dict[Subscriber, None] = {}
         self._interested: dict[str, tuple[Subscriber, ...]] = {}  # a cache, by topic
 
+    @protected
     def publish(self, topic: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> int:
         """Send to all who have subscribed to the topic; returns how many they are.
 
@@ -236,6 +243,7 @@ class Topics:
             subscriber.offer(item)
         return len(subscribers)
 
+    @protected
     async def send(self, topic: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> int:
         """As `publish`, but wait first until no subscriber of the topic has a full queue.
 
@@ -277,10 +285,11 @@ class Topics:
 
 def _item(topic: str, headers: Mapping[str, str], body: bytes) -> Item:
     topic_tokens(topic)
+    body = payload("body", body)
     if len(body) > MAX_BODY:
         raise ValueError(f"a body of {len(body)} bytes: {MAX_BODY} are the most")
     # What no message can carry is refused here, not at each subscriber.
-    lines = encoded((TOPIC, topic), *checked(headers).items())
+    lines = encoded((TOPIC, topic), *checked("headers", headers).items())
     if len(lines) > _MAX_HEADERS:
         raise ValueError(f"headers of {len(lines)} bytes: {_MAX_HEADERS} are the most")
     return Item(topic, lines, body)

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 import attrs
 
+from pytofu.patterns.arguments import must_be
 from pytofu.values.message import Message
 from pytofu.values.text_headers import TextHeaders
 
@@ -103,9 +104,16 @@ def user_headers(headers: Headers) -> dict[str, str]:
     }
 
 
-def checked(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers, if all names are the program's to use; raises ValueError."""
-    for name in headers:
+def checked(what: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The program's headers, for `what`.
+
+    Raises `TypeError` for what does not map text to text, ValueError for a name that is not the
+    program's to use.
+    """
+    must_be(what, "a mapping of text to text", Mapping, headers, '{"name": "value"}')
+    for name, value in headers.items():
+        must_be(f"a name in {what}", "text", str, name)
+        must_be(f"the value of {name!r} in {what}", "text", str, value)
         if name.startswith((RESERVED, LOCAL)):
             raise ValueError(f"a header cannot be named {name!r}: see docs/conventions.md")
     return headers

@@ -6,8 +6,9 @@ give messages or one violation, never an exception.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from pytofu._choice import compiled, twin
 from pytofu.protocol.lifecycle import Rule, State
 from pytofu.values.header import (
     HEADER_LEN,
@@ -433,3 +434,8 @@ def _messages(blocks: deque[bytes]) -> Iterator[Message]:
             body_at = text_at + header.text_headers_len
             yield Message(header, data[text_at:body_at], data[body_at:end])
             begin = end
+
+
+if compiled and not TYPE_CHECKING:
+    FrameReader = twin(FrameReader)
+    FrameWriter = twin(FrameWriter)

@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Literal, overload
 
@@ -17,6 +16,7 @@ from pytofu.patterns.result import Err, Ok, Result
 from pytofu.public.belonging import Belonging, here, require_trio
 from pytofu.public.boundary import public_api
 from pytofu.public.channel_group import ChannelGroup
+from pytofu.public.managers import block
 from pytofu.public.refusals import wrong_holder
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.errors import AmpeException
@@ -150,8 +150,7 @@ class Ampe(Belonging):
             raise ValueError(f"Ampe.destroy was given a group of another engine: {chnls!r}")
         await _destroy(chnls._group)
 
-    @asynccontextmanager
-    @trio.lowlevel.enable_ki_protection
+    @block
     async def open_channel_group(
         self,
         *,

@@ -6,10 +6,11 @@ whole header. The proto byte is looked up, never computed: all 256 values are la
 
 import struct
 from enum import IntEnum
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
+from pytofu._choice import compiled, twin
 from pytofu.patterns.arguments import as_bytes, whole_number
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.values.errors import AmpeException
@@ -275,6 +276,9 @@ class BinaryHeader:
 
     __copy__ = copy
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self._fields()
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BinaryHeader):
             return NotImplemented
@@ -290,3 +294,7 @@ class BinaryHeader:
             f" {origin.name.lower()} {AmpeStatus.from_wire(self.status).name.lower()}{more}"
             f" headers={self.text_headers_len}B body={self.body_len}B>"
         )
+
+
+if compiled and not TYPE_CHECKING:
+    BinaryHeader = twin(BinaryHeader)

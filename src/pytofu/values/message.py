@@ -10,8 +10,9 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final, Never, Self
+from typing import TYPE_CHECKING, Any, Final, Never, Self
 
+from pytofu._choice import compiled, twin
 from pytofu.patterns.arguments import as_bytes, whole_number, wrong_type
 from pytofu.patterns.buffer import Appendable
 from pytofu.patterns.result import OK, Err, Result
@@ -440,3 +441,7 @@ class Message:
             return f"<Message released{self._where_released()}>"
         header = repr(self._header).removeprefix("<BinaryHeader ").removesuffix(">")
         return f"<Message {header.partition(' headers=')[0]} {len(self._body)}B>"
+
+
+if compiled and not TYPE_CHECKING:
+    Message = twin(Message)

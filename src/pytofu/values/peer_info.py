@@ -16,7 +16,8 @@ class PeerInfo:
     port: int = 0
     """As `host`: its port."""
     pid: int | None = None
-    """Over a Unix socket, where the system tells: its process when it connected or listened."""
+    """Over a Unix socket, where the system tells: its process when it connected or listened. Linux
+    does; that macOS and FreeBSD do, as this expects, nobody has tried."""
     uid: int | None = None
     """As `pid`: its user."""
     gid: int | None = None

@@ -1,0 +1,105 @@
+from collections import deque
+
+# Accounts: what is counted for each message. All else of the classes is the pure ones' (`twin`).
+
+cdef class Message  # which it lends
+cdef class _Loans
+
+
+cdef class Budget:
+    cdef public object _dry
+    cdef public object _forgotten
+    cdef public object _loans
+    cdef public object _token
+    cdef public object _waiting
+    cdef public object _warned
+    cdef public long long bytes_held
+    cdef public long long bytes_unfinished
+    cdef public long long free
+    cdef public object initial
+    cdef public object max_bytes
+    cdef public long long maximum
+    cdef public object share
+    cdef public object share_bytes
+    cdef public object spells
+    cdef public long long watchers
+
+    def __init__(self, initial, maximum, max_bytes, share):
+        self.initial = initial
+        self.maximum = max(initial, maximum)
+        self.free = initial
+        self.share = max(1, int(initial * share))
+        self.share_bytes = max(1, int(max_bytes * share))
+        self.spells = 0
+        self.max_bytes = max_bytes
+        self._dry = False
+        self._waiting = deque()
+        self._loans = _Loans(self)
+        self._forgotten = deque()
+
+    def get(self, strategy):
+        cdef Message message
+        if self.free > 0:
+            self.free -= 1
+            message = Message()
+            message._account = self._loans
+            return message
+        return type(self)._pure.get(self, strategy)
+
+
+cdef class _Loans:
+    cdef public Budget _budget
+
+    # As the base class in Python has them.
+    budget = None
+    closed = False
+    number = 0
+
+    def __init__(self, Budget budget not None):
+        self._budget = budget
+
+    def credit(self, cost):
+        self.count_back()
+
+    cdef int count_back(self) except -1:
+        cdef Budget budget = self._budget
+        if budget.free < budget.maximum:
+            budget.free += 1
+        if budget.watchers:
+            budget.relieve()
+        return 0
+
+cdef class ChannelAccount:
+    cdef public Budget budget
+    cdef public object _on_room
+    cdef public object _waiting
+    cdef public object _queued
+    cdef public long long _received
+    cdef public bint closed
+    cdef public long long cost
+    cdef public long long held
+    cdef public object number
+    cdef public object spell
+    cdef public long long unfinished
+
+    def __init__(self, Budget budget not None, on_room):
+        self.budget = budget
+        self.number = self.spell = 0
+        self._on_room = on_room
+        self._waiting = self._queued = False
+
+    def credit(self, cost):
+        self.count_back(cost)
+
+    cdef int count_back(self, long long cost) except -1:
+        cdef Budget budget = self.budget
+        self.held -= 1
+        self.cost -= cost
+        if budget.free < budget.maximum:
+            budget.free += 1
+        budget.bytes_held -= cost
+        if budget.watchers:
+            budget.relieve()
+            if self._waiting and (not self.held or self._has_half_its_share()):
+                self._look_for_room()
+        return 0

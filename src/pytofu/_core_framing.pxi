@@ -1,0 +1,212 @@
+# Framing: each frame of a read becomes a message, and each ordinary message a frame, in C.
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memcpy
+
+cdef enum:
+    _BURST = 32
+    _BLOCK_LEN = 64 * 1024
+    _HEADER_LEN = 16
+    _SENT_BITS = 0b0010_1111
+    _ENGINE_BIT = 0b0001_0000
+    _RESPONSE = 1
+    _SIGNAL = 2
+    _LONGEST_PART = 65535
+    _COPIED = 1024  # bytes of a body up to which a copy costs less than another object in a list
+
+cdef object _without_local_headers = None
+
+
+cdef unsigned int two_bytes(const unsigned char* at) noexcept:
+    return at[0] << 8 | at[1]
+
+
+cdef unsigned long long eight_bytes(const unsigned char* at) noexcept:
+    cdef unsigned long long number = 0
+    cdef int i
+    for i in range(8):
+        number = number << 8 | at[i]
+    return number
+
+
+cdef class FrameReader:
+    cdef public object _account
+    cdef public list _chunks
+    cdef public bytes _data
+    cdef public Py_ssize_t _needed
+    cdef public Py_ssize_t _pos
+    cdef public Py_ssize_t kept
+    cdef public Py_ssize_t longest
+    cdef public bint oversized
+    cdef public long long read_len
+    cdef public object refused
+    cdef public object violation
+
+    def __init__(self, account=None):
+        self._account = account
+        self._chunks = []
+        self._data = self.refused = b""
+        self._needed = _HEADER_LEN
+        self.longest = _HEADER_LEN + 2 * _LONGEST_PART
+
+    def read(self, channel_number, rules, Py_ssize_t limit):
+        global _without_local_headers
+        cdef list messages = []
+        cdef bytes data = self._data
+        cdef Py_ssize_t pos = self._pos, end = len(data), text_at, body_at, stop
+        cdef const unsigned char* start = <const unsigned char*>PyBytes_AS_STRING(data)
+        cdef unsigned int text_len, body_len
+        cdef int proto
+        cdef Message message
+        cdef tuple table = rules if type(rules) is tuple else tuple(rules)
+        if not end:
+            return messages, None
+        while end - pos >= _HEADER_LEN:
+            proto = start[pos + 2]
+            rule = table[proto]
+            if rule is not None and isinstance(rule, AmpeError):
+                self.violation = rule
+                self.refused = data[pos : pos + _HEADER_LEN]
+                self.stop_at(pos)
+                return messages, None
+            text_len = two_bytes(start + pos + 12)
+            body_len = two_bytes(start + pos + 14)
+            text_at = pos + _HEADER_LEN
+            body_at = text_at + text_len
+            stop = body_at + body_len
+            if stop - pos > self.longest:
+                self.oversized = True
+                self.stop_at(pos)
+                return messages, None
+            if stop > end:
+                self._needed = stop - pos
+                break
+            if len(messages) == limit:
+                self.read_len += pos - self._pos
+                self._pos = pos
+                return messages, None
+            text = b""
+            if text_len:
+                if _without_local_headers is None:
+                    from pytofu.values.text_headers import without_local_headers
+
+                    _without_local_headers = without_local_headers
+                text = _without_local_headers(data[text_at:body_at])
+                text_len = len(text)
+            message = Message.__new__(Message)
+            message._account = self._account
+            message._cost = stop - pos
+            message._header = header_of(
+                channel_number,
+                proto & _SENT_BITS,
+                eight_bytes(start + pos + 4),
+                text_len,
+                body_len,
+            )
+            message._text = text
+            message._body = data[body_at:stop] if body_len else b""
+            message._released = False
+            messages.append(message)
+            pos = stop
+            if rule is not None:
+                self.read_len += pos - self._pos
+                self._pos = pos
+                return messages, rule
+        else:
+            self._needed = _HEADER_LEN
+        if pos < end:
+            self._chunks = [data[pos:] if pos else data]
+            self.kept = end - pos
+        self.stop_at(pos)
+        return messages, None
+
+    cdef int stop_at(self, Py_ssize_t pos) except -1:
+        self.read_len += pos - self._pos
+        self._data = b""
+        self._pos = 0
+        return 0
+
+
+cdef class FrameWriter:
+    cdef public object _begin
+    cdef public object _block
+    cdef public object _block_count
+    cdef public Py_ssize_t _count
+    cdef public Py_ssize_t _joined
+    cdef public object _keep
+    cdef public object _kept
+    cdef public object _offset
+    cdef public list _open
+    cdef public Py_ssize_t _open_len
+    cdef public object _sealed
+    cdef public Py_ssize_t burst
+    cdef public long long held
+    cdef public long long size
+
+    def __init__(self, *, keep=False):
+        self._begin = self._block_count = self._offset = 0
+        self._block = b""
+        self._keep = keep
+        self._kept = []
+        self._open = []
+        self.burst = _BURST
+
+    def push_ordinary(self, Message message not None):
+        # Whatever has another type or size than usual is for the pure code, which names what is wrong.
+        if type(message._header) is not BinaryHeader or type(message._body) is not bytes:
+            return type(self)._pure.push_ordinary(self, message)
+        cdef BinaryHeader header = message._header
+        if (
+            type(header.proto_byte) is not int
+            or type(header.message_id) is not int
+            or type(header.channel_number) is not int
+            or not 0 <= header.proto_byte <= 255
+            or not 0 < header.channel_number <= 65535
+            or not 0 <= header.message_id <= 0xFFFF_FFFF_FFFF_FFFF
+        ):
+            return type(self)._pure.push_ordinary(self, message)
+        if message._text or message._released:
+            return None
+        cdef int proto = <int>header.proto_byte & ~_ENGINE_BIT
+        cdef unsigned int channel_number = header.channel_number
+        cdef unsigned long long message_id = header.message_id
+        cdef bytes body = message._body
+        cdef Py_ssize_t length = len(body), copied
+        if (
+            proto & 15 > _SIGNAL
+            or (not message_id and proto & 15 == _RESPONSE)
+            or length > _LONGEST_PART
+        ):
+            return None
+        if not message_id:
+            header.message_id = _of_message()["next_message_id"]()
+            message_id = header.message_id
+        header.proto_byte = proto
+        header.status = header.text_headers_len = 0
+        header.body_len = length
+        copied = length if length <= _COPIED else 0
+        cdef bytes frame = PyBytes_FromStringAndSize(NULL, _HEADER_LEN + copied)
+        cdef unsigned char* at = <unsigned char*>PyBytes_AS_STRING(frame)
+        cdef int i
+        at[0] = channel_number >> 8
+        at[1] = channel_number & 255
+        at[2] = proto & _SENT_BITS
+        at[3] = 0
+        for i in range(8):
+            at[11 - i] = message_id & 255
+            message_id >>= 8
+        at[12] = at[13] = 0
+        at[14] = length >> 8
+        at[15] = length & 255
+        memcpy(at + _HEADER_LEN, PyBytes_AS_STRING(body), copied)
+        self._open.append(frame)
+        if length > copied:
+            self._open.append(body)
+        length += _HEADER_LEN
+        self.size += length
+        self.held += length
+        self._open_len += length
+        self._count += 1
+        if self._count == self.burst or self._open_len >= _BLOCK_LEN:
+            return self._close_burst()
+        return False

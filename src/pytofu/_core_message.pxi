@@ -1,0 +1,136 @@
+# Messages: what is done to each of them. All else of the class is the pure one's (`twin`).
+
+cdef object _OPCODES = tuple(_header.OpCode)
+cdef object _OPCODE = _header.OpCode
+cdef object _MORE = _header.MoreMessagesFlag.MORE
+cdef object _LAST = _header.MoreMessagesFlag.LAST
+
+cdef dict _message = {}
+
+
+cdef dict _of_message():
+    # The names of values/message.py, which imports this module before it is complete itself.
+    global _message
+    if not _message:
+        from pytofu.values import message
+
+        _message = vars(message)
+    return _message
+
+
+cdef class Message:
+    cdef public object _account
+    cdef public object _body
+    cdef public object _cost
+    cdef public object _header
+    cdef public object _released
+    cdef public object _text
+
+    def __init__(self, header=None, text_headers=b"", body=b"", _account=None, _cost=0):
+        if _account is None and (body or text_headers or header is not None):
+            header, text_headers, body = _of_message()["_checked"](header, text_headers, body)
+        self._account = _account
+        self._cost = _cost
+        self._header = new_header() if header is None else header
+        self._text = text_headers
+        self._body = body
+        self._released = False
+
+    def release(self):
+        if self._released:
+            raise self._misuse()
+        self._released = _message["release_site"]() if _of_message()["_tracing"] else True
+        account = self._account
+        if account is not None:
+            self._account = None
+            if type(account) is ChannelAccount:
+                (<ChannelAccount>account).count_back(self._cost)
+            elif type(account) is _Loans:
+                (<_Loans>account).count_back()
+            else:
+                account.credit(self._cost)
+        return self
+
+    def __del__(self):
+        try:
+            if self._account is not None:
+                self._account.forget(self._cost)
+        except AttributeError:  # as the pure one
+            pass
+
+    @property
+    def header(self):
+        """The binary header, to read and to write."""
+        if self._released:
+            raise self._misuse()
+        return self._header
+
+    @property
+    def opcode(self):
+        """What the message means. `AmpeException` (INVALID_OP_CODE) when it is 10-15."""
+        if self._released:
+            raise self._misuse()
+        cdef int opcode = self._header.proto_byte & 15
+        if opcode >= len(_OPCODES):
+            raise AmpeException.from_error(AmpeError.INVALID_OP_CODE) from None
+        return _OPCODES[opcode]
+
+    @opcode.setter
+    def opcode(self, opcode):
+        if self._released:
+            raise self._misuse()
+        number = opcode if type(opcode) is _OPCODE else _of_message()["_opcode_of"](opcode)
+        self._header.proto_byte = self._header.proto_byte & 0xF0 | number
+
+    @property
+    def channel_number(self):
+        """The channel, 1-65534; 0 for a message that opens one."""
+        if self._released:
+            raise self._misuse()
+        return self._header.channel_number
+
+    @channel_number.setter
+    def channel_number(self, channel_number):
+        if self._released:
+            raise self._misuse()
+        if type(channel_number) is not int:
+            channel_number = whole_number("channel_number", channel_number)
+        self._header.channel_number = channel_number
+
+    @property
+    def message_id(self):
+        """The correlation id, 0 to 2**64-1; 0 lets the engine assign one."""
+        if self._released:
+            raise self._misuse()
+        return self._header.message_id
+
+    @message_id.setter
+    def message_id(self, message_id):
+        if self._released:
+            raise self._misuse()
+        if type(message_id) is not int:
+            message_id = whole_number("message_id", message_id)
+        self._header.message_id = message_id
+
+    @property
+    def payload(self):
+        """The bytes of the body."""
+        if self._released:
+            raise self._misuse()
+        return self._body if isinstance(self._body, bytes) else bytes(self._body)
+
+    @payload.setter
+    def payload(self, data):
+        raise AttributeError("`payload` is for reading: message.set_payload(data) sets the body")
+
+    def set_payload(self, data):
+        if self._released:
+            raise self._misuse()
+        if type(data) is not bytes:
+            data = _of_message()["_bytes_of"]("set_payload", data)
+        self._body = data
+
+    def is_from_application(self):
+        if self._released:
+            raise self._misuse()
+        return not self._header.proto_byte & 16

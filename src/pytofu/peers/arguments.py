@@ -1,0 +1,87 @@
+"""What programs give to peers, looked at before anything is opened or sent."""
+
+import inspect
+import math
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from pytofu.patterns.arguments import as_bytes, must_be, must_be_callable, whole_number, wrong_type
+from pytofu.values.address_text import ClientAddress, ServerAddress, client_address, server_address
+
+
+def client_target(what: str, address: str | ClientAddress) -> ClientAddress:
+    """Where to connect. Raises `TypeError` for what is no address, ValueError for such a text."""
+    if isinstance(address, str):
+        return client_address(address)
+    must_be(what, "an address, as text or as an object", ClientAddress.__value__, address)
+    return address
+
+
+def server_target(what: str, address: str | ServerAddress) -> ServerAddress:
+    """Where to listen. Raises as `client_target`."""
+    if isinstance(address, str):
+        return server_address(address)
+    must_be(what, "an address to listen at", ServerAddress.__value__, address)
+    return address
+
+
+def must_take(what: str, function: Callable[..., Any] | None, *parameters: str) -> None:
+    """Raise `TypeError` unless it can be called with so many arguments, or is None."""
+    if function is None:
+        return
+    must_be_callable(what, function)
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # of some that are written in C
+        return
+    try:
+        signature.bind(*parameters)
+    except TypeError:
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(
+            f"{what} takes a function of {' and '.join(parameters)}, not {name}{signature}"
+        ) from None
+
+
+def must_be_optional(what: str, wanted: str, kind: type, given: object, advice: str = "") -> None:
+    """Raise `TypeError` for what is neither None nor of the type."""
+    if given is not None:
+        must_be(what, wanted, kind, given, advice)
+
+
+def must_be_error(what: str, kind: Any) -> None:
+    """Raise `TypeError` for what is no class of exceptions."""
+    must_be(what, "classes of exceptions", type, kind)
+    if not issubclass(kind, Exception):
+        raise wrong_type(what, "classes of exceptions", kind)
+
+
+def must_be_context(what: str, context: object) -> None:
+    """Raise `TypeError` for what is neither None nor a context for TLS."""
+    must_be_optional(what, "an ssl.SSLContext", ssl.SSLContext, context)
+
+
+def seconds(what: str, number: float, *, or_none: bool = False) -> float:
+    """A time. Raises `TypeError` for what is no number, ValueError for one that is no time.
+
+    0 is one with `or_none`: no time at all.
+    """
+    if isinstance(number, bool):
+        raise wrong_type(what, "a number of seconds", number)
+    must_be(what, "a number of seconds", (int, float), number)
+    if math.isnan(number) or number < 0 or (number == 0 and not or_none):
+        raise ValueError(f"{what} takes {'at least' if or_none else 'more than'} 0, not {number!r}")
+    return number
+
+
+def count(what: str, number: int) -> int:
+    """At least 1. Raises `TypeError` for what is no whole number, ValueError for one below."""
+    if whole_number(what, number) < 1:
+        raise ValueError(f"{what} takes at least 1, not {number!r}")
+    return number
+
+
+def payload(what: str, data: bytes) -> bytes:
+    """Bytes as such. Raises `TypeError` for what is nothing of the kind."""
+    return data if type(data) is bytes else bytes(as_bytes(what, data))

@@ -1,0 +1,57 @@
+"""The blocks of an `async with` that are opened here."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import wraps
+from types import TracebackType
+from typing import override
+
+import trio
+
+
+def block[**P, T](
+    function: Callable[P, AsyncGenerator[T]],
+) -> Callable[P, AbstractAsyncContextManager[T, None]]:
+    """`asynccontextmanager`, with Ctrl-C kept out of the ways in and out.
+
+    KeyboardInterrupt between the end of a program's block and the generator's turn would leave the
+    generator, and its nursery, to Python's garbage collection. The block itself is not protected.
+    """
+    make = asynccontextmanager(trio.lowlevel.enable_ki_protection(function))
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T, None]:
+        return _Block(make(*args, **kwargs), function.__qualname__)
+
+    return call
+
+
+class _Block[T](AbstractAsyncContextManager[T, None]):
+    """One block, to be entered once."""
+
+    __slots__ = ("_entered", "_manager", "_what")
+
+    def __init__(self, manager: AbstractAsyncContextManager[T], what: str) -> None:
+        self._manager = manager
+        self._what = what
+        self._entered = False
+
+    @override
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> T:
+        if self._entered:
+            raise RuntimeError(
+                f"this {self._what}() was entered before, and is one block's: call it for each"
+            )
+        self._entered = True
+        return await self._manager.__aenter__()
+
+    @override
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._manager.__aexit__(exc_type, exc, traceback)

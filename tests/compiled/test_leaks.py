@@ -1,0 +1,84 @@
+"""The compiled twins keep nothing: no memory, no reference, whatever is done to them.
+
+Blocks of memory are counted by every interpreter, references by those that were built for
+debugging (`./configure --with-pydebug`), where this finds even a reference to None.
+"""
+
+import gc
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from hypothesis import Phase, given, settings
+
+from tests.compiled import worlds
+from tests.compiled.twins import TWINS, Twin, starts, steps
+from tests.compiled.worlds import Step, World, history
+
+counters: Final[list[Callable[[], int]]] = [sys.getallocatedblocks]
+if hasattr(sys, "gettotalrefcount"):
+    counters.append(sys.gettotalrefcount)
+# Enough for what is left once each time to be more than the lists of growth() itself, a dozen.
+TIMES: Final = 30
+
+pytestmark = pytest.mark.skipif(
+    sys.getallocatedblocks() == 0, reason="PYTHONMALLOC=malloc: nobody counts the blocks"
+)
+
+
+def growth(work: Callable[[], object]) -> list[int]:
+    """By how much each counter grows at least, each time that this is done TIMES times.
+
+    The least of several such times: a cache grows once, a leak each time.
+    """
+    for _ in range(3):
+        work()
+    grown: list[list[int]] = []
+    gc.collect()
+    before = [counter() for counter in counters]
+    for _ in range(4):
+        for _ in range(TIMES):
+            work()
+        gc.collect()
+        after = [counter() for counter in counters]
+        grown.append([now - then for now, then in zip(after, before, strict=True)])
+        before = after
+    return [min(column) for column in zip(*grown, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def compiled() -> World:
+    return worlds.actual()
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=[twin.place for twin in TWINS])
+@pytest.mark.timeout(120)
+def test_nothing_is_kept(twin: Twin, compiled: World) -> None:
+    with compiled.active():
+        cls = compiled.find(twin.place)
+    histories: list[tuple[tuple[Any, ...], list[Step]]] = []
+
+    @given(starts(cls), steps(twin, cls))
+    @settings(max_examples=80, phases=[Phase.generate], database=None)
+    def gather(first: tuple[Any, ...], then: list[Step]) -> None:
+        histories.append((first, then))
+
+    gather()  # and what Hypothesis itself keeps is kept before the counting begins
+    assert len(histories) == 80
+
+    def work() -> None:
+        for first, then in histories:
+            history(compiled, twin.place, first, then)
+
+    gc.freeze()  # what is there already need not be looked at each time
+    try:
+        assert max(growth(work)) < TIMES
+    finally:
+        gc.unfreeze()
+
+
+def test_a_leak_is_found() -> None:
+    kept: list[Any] = []
+    assert min(growth(lambda: kept.append(object()))) >= TIMES
+    assert max(growth(object)) < TIMES
