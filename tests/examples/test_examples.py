@@ -30,7 +30,8 @@ SHOWN: Final = {
     "jobs.py": [
         "a worker has died",
         "a worker has died",
-        f"done: {[number**2 for number in range(20)]}",
+        "(13, 4, 'FAILED_PRECONDITION: no worker does 13')",
+        "(19, ",
     ],
     "publish.py": ["quick has heard all", "some: True - and none uncounted: 100"],
     "restarts.py": [

@@ -5,6 +5,7 @@ import random
 import statistics
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import trio
@@ -26,7 +27,7 @@ from pytofu import (
     connect,
 )
 from tests.peers.faults import restartable
-from tests.peers.pairs import TCP, Script, echo
+from tests.peers.pairs import TCP, Script, echo, serving
 from tests.support import RawListener
 
 QUICK = Backoff(first=0.001, longest=0.01)
@@ -380,3 +381,30 @@ async def test_connections_that_last_begin_the_pauses_anew(
             await peer.call()
     assert len(rows) == 2
     assert sum(rows) >= 4
+
+
+async def test_a_subscription_that_leaves_a_server_that_drains_was_interrupted() -> None:
+    topics, began, go_on = Topics(), trio.Event(), trio.Event()
+    peers: list[Peer] = []
+
+    async def on_peer(peer: Peer) -> None:
+        peers.append(peer)
+
+    async def handler(peer: Peer, request: Incoming) -> None:
+        if request.method == "slow":
+            began.set()
+            await go_on.wait()
+
+    async with (
+        serving(handler, on_peer=on_peer, topics=topics) as where,
+        connect(where, reconnect=QUICK) as peer,
+        peer.subscribe("news") as messages,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(partial(peer.call, method="slow"))
+        await began.wait()
+        nursery.start_soon(peers[0].drain)
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.call()  # refused there, so it is made on another connection
+        assert messages.interruptions == 1
+        go_on.set()

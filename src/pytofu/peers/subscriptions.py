@@ -92,11 +92,14 @@ class Subscription:
 
     def begin(self, outlet: Outlet, ident: int, budget: Budget) -> None:
         """Ask for it on a link, without waiting. Raises `NotSent`."""
+        if self._outlet is not None:  # of a link that is leaving, and has not ended yet
+            self._stop()
+            self.interruptions += 1
         self.ident = ident
-        self._outlet = outlet
         self._window = ReceiveWindow(self._size)
         self._assembly = Assembly(budget)
         outlet.post(OpCode.REQUEST, ident, ((SUBSCRIBE, self._pattern), (CREDIT, str(self._size))))
+        self._outlet = outlet
 
     def arrived(self, message: Message, headers: Headers) -> None:
         """Take a frame: the confirmation, a message or a part of one, or the end."""
@@ -136,13 +139,17 @@ class Subscription:
 
     def fail(self, error: Exception) -> None:
         """The link has gone, or did not take the request."""
-        self._assembly.drop()
-        self._first = {}
-        self._outlet = None
+        self._stop()
         if self._lasting and isinstance(error, NotSent | Unanswered):
             self.interruptions += 1
         else:
             self.end(error)
+
+    def _stop(self) -> None:
+        """Nothing more comes on this link: what has come of an item is of no use."""
+        self._assembly.drop()
+        self._first = {}
+        self._outlet = None
 
     def end(self, error: Exception) -> None:
         """Nothing more will come; the first reason stays."""
