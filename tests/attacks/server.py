@@ -30,13 +30,14 @@ class Turns(trio.abc.Instrument):
         self.longest = 0.0
 
     def after_io_wait(self, timeout: float) -> None:
-        """A turn begins."""
-        self._began_cpu = time.thread_time()
+        """A turn begins. The one before is over with what the engine's own instrument did."""
+        now = time.thread_time()  # stands still while the loop sleeps
+        self.longest_cpu = max(self.longest_cpu, now - self._began_cpu)
+        self._began_cpu = now
         self._began = time.perf_counter()
 
     def before_io_wait(self, timeout: float) -> None:
-        """It ends, but for what the engine's own instrument does."""
-        self.longest_cpu = max(self.longest_cpu, time.thread_time() - self._began_cpu)
+        """It ends by the clock, but for what the engine's own instrument does."""
         self.longest = max(self.longest, time.perf_counter() - self._began)
 
 

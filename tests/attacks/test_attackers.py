@@ -22,7 +22,8 @@ from tests.attacks.attackers import ATTACKERS, HEADER, HELLO_FRAME, PEERS, REQUE
 HERE: Final = Path(__file__).parent
 MOST_MIB: Final = 300
 LONGEST_TURN: Final = 0.1
-"""Seconds."""
+"""Seconds of the server's processor time. By the clock a turn also lasts while the attacker, or
+whatever else the machine has to do, has the processor: that is printed, and decides nothing."""
 PATIENCE: Final = 10.0
 """Seconds that the server may take for one thing: to answer, or to read on what is left of an
 attack, or to give back what nobody took. That can be millions of messages, so how long it takes as
@@ -128,7 +129,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def run(name: str, seconds: float, *, real_time: bool) -> None:
+def run(name: str, seconds: float, *, for_long: bool) -> None:
     with server() as attacked:
         before, _ = attacked.ask()
         polite = Polite(attacked.port)
@@ -165,19 +166,19 @@ def run(name: str, seconds: float, *, real_time: bool) -> None:
             cost["longest"] = max(cost["longest"], last["longest"])
         assert after == before
         assert last["peak_mib"] < MOST_MIB
-        assert cost["longest" if real_time else "longest_cpu"] < LONGEST_TURN
+        assert cost["longest_cpu"] < LONGEST_TURN
         quarter = 1 / 4 / (1 + PEERS[name])
-        assert share > (quarter if real_time else quarter / 2)
+        assert share > (quarter if for_long else quarter / 2)
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", IN_A_HURRY)
 def test_no_peer_harms_another(name: str) -> None:
-    run(name, 1, real_time=False)
+    run(name, 1, for_long=False)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", tuple(ATTACKERS))
 def test_no_peer_harms_another_for_long(name: str) -> None:
-    run(name, 8, real_time=True)
+    run(name, 8, for_long=True)

@@ -1,5 +1,7 @@
 """Heartbeat: a peer that has stopped is noticed, one that is idle is not (peers/heartbeat.py)."""
 
+import math
+
 import pytest
 import trio
 import trio.testing
@@ -80,3 +82,9 @@ async def test_no_time_at_all_is_no_heartbeat() -> None:
     with pytest.raises(ValueError, match="more than 0"):
         async with connect("tcp://127.0.0.1:1", heartbeat=0):
             raise AssertionError
+
+
+async def test_a_heartbeat_without_end_is_none() -> None:
+    with pytest.raises(ValueError, match=r"connect's heartbeat takes .* not inf: None is none"):
+        async with connect("tcp://127.0.0.1:1", heartbeat=math.inf):
+            pass

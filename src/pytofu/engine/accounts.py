@@ -47,6 +47,7 @@ class _Uncounted(Account):
     def credit(self, cost: int) -> None:
         """Nothing was charged."""
 
+    @_not_interrupted
     def forget(self, cost: int) -> None:
         """Nothing was charged."""
 

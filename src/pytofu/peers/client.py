@@ -1,5 +1,6 @@
 """`connect`: a peer for the length of an `async with` block."""
 
+import math
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import nullcontext
@@ -70,8 +71,9 @@ async def connect(
     must_be_optional("connect's reconnect", "a Backoff", Backoff, reconnect, "Backoff()")
     must_be_optional("connect's ampe", "an Ampe", Ampe, ampe)
     must_be_context("connect's tls", tls)
-    if heartbeat is not None:
-        seconds("connect's heartbeat", heartbeat)
+    # It travels as a number in the Hello, and so has an end.
+    if heartbeat is not None and seconds("connect's heartbeat", heartbeat) == math.inf:
+        raise ValueError("connect's heartbeat takes a time with an end, not inf: None is none")
     lines = list(checked("connect's hello", hello).items())
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
     async with engine_manager as engine, engine.open_channel_group(tls_client=tls) as chnls:
