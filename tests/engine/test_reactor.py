@@ -1,5 +1,6 @@
 """One poller for a whole group, leader and followers: over epoll, and over a kqueue made of it."""
 
+import itertools
 import os
 import select
 import socket
@@ -14,6 +15,7 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from pytofu import Holder, OpCode
+from pytofu.engine import passes
 from pytofu.engine import reactor as module
 from pytofu.engine.reactor import EpollReactor, KqueueReactor, PollingReactor, best
 from pytofu.engine.readiness import Source
@@ -216,6 +218,21 @@ async def test_not_all_are_served_at_once_but_all_in_turn(
     first, second = world.serve(), world.serve()
     assert (len(first), len(second)) == (2, 1)
     assert sorted(first + second) == ["a reads", "b reads", "c reads"]
+
+
+async def test_a_pass_that_takes_long_leaves_the_rest_for_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(passes, "perf_counter", lambda: next(clock) * 1.0)
+    for name in "abc":
+        end, peer = world.pair(name)
+        world.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+        end.when_readable = lambda end=end: world.reactor.unwatch(end)  # type: ignore[misc]
+    served = [world.serve() for _ in range(3)]
+    assert [len(one) for one in served] == [1, 1, 1]
+    assert sorted(itertools.chain(*served)) == ["a reads", "b reads", "c reads"]
 
 
 # ---------------------------------------------------------------------- without a descriptor

@@ -6,7 +6,7 @@ has neither for more than a moment.
 """
 
 import heapq
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from pytofu.engine.accounts import Budget
@@ -42,37 +42,39 @@ class Eviction:
                 for channel in channels
                 if isinstance(channel, IoChannel) and channel.conversation.ending is None
             ]
-            left = self._end_unfinished(alive, _MOST_AT_ONCE)
-            left = self._end_unread(alive, left)
-            self._unfinished = not left
+            most = _MOST_AT_ONCE
+            if excess := self._budget.excess:
+                begun = [channel for channel in alive if channel.conversation.reader.kept]
+                oldest = heapq.nsmallest(most, begun, _frame_began)
+                most -= _end(oldest, _kept, excess, Cause.TOO_MUCH_UNFINISHED)
+            if excess := self._queues.excess:
+                queued = [channel for channel in alive if channel.queued]
+                largest = heapq.nlargest(most, queued, _queued)
+                most -= _end(largest, _queued, excess, Cause.TOO_MUCH_QUEUED)
+            self._unfinished = not most
         return self._unfinished
 
-    def _end_unfinished(self, alive: list[IoChannel], most: int) -> int:
-        excess = self._budget.excess
-        if excess:
-            begun = [channel for channel in alive if channel.conversation.reader.kept]
-            for channel in heapq.nsmallest(most, begun, _frame_began):
-                if excess <= 0:
-                    break
-                excess -= channel.conversation.reader.kept
-                channel.end(Cause.TOO_MUCH_UNFINISHED)
-                most -= 1
-        return most
 
-    def _end_unread(self, alive: list[IoChannel], most: int) -> int:
-        excess = self._queues.excess
-        if excess:
-            for channel in heapq.nlargest(most, alive, _queued):
-                if excess <= 0 or not channel.queued:
-                    break
-                excess -= channel.queued
-                channel.end(Cause.TOO_MUCH_QUEUED)
-                most -= 1
-        return most
+def _end(
+    channels: list[IoChannel], size: Callable[[IoChannel], int], excess: int, cause: Cause
+) -> int:
+    """End them one after the other until they have been too large by so much; how many were."""
+    ended = 0
+    for channel in channels:
+        if excess <= 0:
+            break
+        excess -= size(channel)
+        channel.end(cause)
+        ended += 1
+    return ended
 
 
 def _frame_began(channel: IoChannel) -> float:
     return channel.conversation.frame_began
+
+
+def _kept(channel: IoChannel) -> int:
+    return channel.conversation.reader.kept
 
 
 def _queued(channel: IoChannel) -> int:

@@ -135,8 +135,7 @@ class IoChannel(SendingChannel):
         if account.budget.tight or self.group.queues.too_much:
             wanted = min(wanted, _SMALL_READ)
             if account.budget.excess and self.group.make_room() and not at_last:
-                if link.fileno() < 0 or link.buffered:
-                    self._wake()
+                self._wake()
                 return
         data = link.receive(wanted)
         if isinstance(data, bytes):
@@ -360,8 +359,6 @@ class IoChannel(SendingChannel):
 
     def time_passed(self, now: float) -> None:
         """Look at what has arrived before the time limit strikes."""
-        if self._finished:
-            return
         if self._open:
             self.on_readable(now, at_last=True)
             if not self._full:
@@ -405,6 +402,7 @@ class IoChannel(SendingChannel):
         """Close the link, give back what was not sent, report the end. At once, and once."""
         self._finished = True
         self.group.short_of_share.discard(self)
+        self.group.deadlines.withdraw(self)
         self.account.close()
         if self._opening is not None:
             self._opening.cancel()
