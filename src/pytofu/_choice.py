@@ -75,9 +75,11 @@ def twin(pure: Any) -> Any:
             if not inspect.ismemberdescriptor(member):  # a slot, which only its own class has
                 setattr(here, name, member)
             continue
+        here_member: Any = inspect.getattr_static(here, name, None)
         # __func__: what a classmethod or a staticmethod is made of.
-        function: Any = inspect.getattr_static(here, name, None)
-        function = getattr(function, "__func__", function)
+        function = getattr(here_member, "__func__", here_member)
         if inspect.isroutine(function) and hasattr(function, "__dict__"):
             update_wrapper(function, getattr(member, "__func__", member))
+            if function is not here_member:  # which has a description of its own, as it was
+                setattr(here, name, type(here_member)(function))
     return here
