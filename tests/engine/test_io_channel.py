@@ -18,6 +18,7 @@ from tests.engine.scripted import (
     ScriptedLink,
     connect,
     open_end,
+    open_server,
     signals,
 )
 from tests.support import (
@@ -340,3 +341,17 @@ async def test_a_hello_that_comes_late_resets(
         message = await app.receive()
         assert message.text_headers.get("~detail") == "hello_timeout"
         assert app.ampe.statistics().limits_reached == {"hello_timeout": 1}
+
+
+async def test_an_end_that_is_found_when_time_is_up_is_no_defect(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = ScriptedLink()
+    async with open_app(Options(frame_timeout=5)) as app:
+        await open_server(app, link)
+        await link.bring(frame(OpCode.SIGNAL, 8, body=bytes(100))[:50])
+        link.arrived.append(PEER_CLOSED)  # and nobody has been told of it
+        await trio.sleep(6)
+        assert [event.reason for event in await app.rest()] == [AmpeStatus.PEER_DISCONNECTED]
+        assert link.closed is not None
+    assert not caplog.records

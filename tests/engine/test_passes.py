@@ -171,3 +171,17 @@ async def test_a_pass_serves_one_at_least(monkeypatch: pytest.MonkeyPatch) -> No
         assert len(await app.events(3)) == 3
         app.chnls._group.accept(ScriptedLink(hello(7)))
         assert (await app.event()).opcode is OpCode.HELLO_REQUEST
+
+
+async def test_a_pass_asks_one_at_least_whose_time_is_up(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(passes, "perf_counter", lambda: next(clock) * 10.0)
+    async with open_app(Options(hello_timeout=5)) as app:
+        links = [ScriptedLink() for _ in range(3)]
+        for link in links:
+            app.chnls._group.accept(link)
+        await trio.sleep(6)
+        await wait_all_tasks_blocked()
+        assert [link.closed for link in links] == ["reset"] * 3

@@ -87,7 +87,7 @@ class Deadlines:
     def strike(self, now: float) -> None:
         """Ask those whose time may be up, as many as one pass has time for."""
         this = Pass()
-        while self.earliest <= now and not this.is_over:
+        while self.earliest <= now:
             _, _, timed = heapq.heappop(self._entries)
             timed.alarm = math.inf
             self._expected -= 1
@@ -96,6 +96,8 @@ class Deadlines:
             except Exception:
                 timed.on_defect()
             self.expect(timed)
+            if this.is_over:
+                break
 
 
 def _counts(entry: tuple[float, int, Timed]) -> bool:

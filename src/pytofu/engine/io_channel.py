@@ -361,7 +361,7 @@ class IoChannel(SendingChannel):
         """Look at what has arrived before the time limit strikes."""
         if self._open:
             self.on_readable(now, at_last=True)
-            if not self._full:
+            if not self._full and self.conversation.ending is None:
                 self._write()
         elif self._link is not None and self.conversation.ending is None:
             self._go_on_opening()
