@@ -7,22 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.compiled import worlds
 from tests.compiled.worlds import World, plain
 
 SETTINGS: Final = settings(
     max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(scope="module")
-def compiled() -> World:
-    return worlds.actual()
-
-
-@pytest.fixture(scope="module")
-def pure() -> World:
-    return worlds.pure()
 
 
 def both(compiled: World, pure: World, work: Callable[[World], list[Any]]) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Final
 import pytest
 from hypothesis import Phase, given, settings
 
-from tests.compiled import worlds
 from tests.compiled.twins import TWINS, Twin, starts, steps
 from tests.compiled.worlds import Step, World, history
 
@@ -47,11 +46,6 @@ def growth(work: Callable[[], object]) -> list[int]:
         grown.append([now - then for now, then in zip(after, before, strict=True)])
         before = after
     return [median_low(column) for column in zip(*grown, strict=True)]
-
-
-@pytest.fixture(scope="module")
-def compiled() -> World:
-    return worlds.actual()
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=[twin.place for twin in TWINS])

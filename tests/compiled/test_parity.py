@@ -20,16 +20,6 @@ PLACES: Final = {twin.place for twin in TWINS}
 each_twin = pytest.mark.parametrize("twin", TWINS, ids=[twin.place for twin in TWINS])
 
 
-@pytest.fixture(scope="module")
-def compiled() -> World:
-    return worlds.actual()
-
-
-@pytest.fixture(scope="module")
-def pure() -> World:
-    return worlds.pure()
-
-
 def found(world: World, place: str) -> Any:
     with world.active():
         return world.find(place)

@@ -284,6 +284,8 @@ async def test_while_what_was_not_sent_is_given_back_the_channel_is_closed(
         for opcode in (OpCode.SIGNAL, OpCode.BYE_SIGNAL):
             message = made(app, opcode, end.number)
             assert refused(app, message, ChannelClosedException) is CLOSED
+        with pytest.raises(ChannelClosedException):
+            app.chnls.peer(end.number)
         events = await end.events_until_closed()
         assert [event.message_id for event in events] == [999, *range(1, 301), 77]
         assert app.chnls.statistics().channels == 0

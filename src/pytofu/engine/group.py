@@ -385,6 +385,8 @@ class Group(GroupContext):
             return Err(AmpeError.INVALID_MESSAGE_CHANNEL_GROUP)
         if not isinstance(channel, IoChannel):
             return Err(AmpeError.NOT_ALLOWED)
+        if channel.conversation.ending is not None:  # its number is only waiting for its last event
+            return Err(AmpeError.CHANNEL_CLOSED)
         return Ok(channel.peer())
 
     def make_update(self, message: Message | None) -> Message:

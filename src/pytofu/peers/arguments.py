@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -55,11 +54,6 @@ def must_be_error(what: str, kind: Any) -> None:
     must_be(what, "classes of exceptions", type, kind)
     if not issubclass(kind, Exception):
         raise wrong_type(what, "classes of exceptions", kind)
-
-
-def must_be_context(what: str, context: object) -> None:
-    """Raise `TypeError` for what is neither None nor a context for TLS."""
-    must_be_optional(what, "an ssl.SSLContext", ssl.SSLContext, context)
 
 
 def seconds(what: str, number: float, *, or_none: bool = False) -> float:

@@ -11,12 +11,11 @@ import trio
 
 from pytofu.peers.arguments import (
     client_target,
-    must_be_context,
     must_be_optional,
     must_take,
     seconds,
 )
-from pytofu.peers.ctrl_c import run_program, run_protected
+from pytofu.peers.ctrl_c import run_program
 from pytofu.peers.errors import ConnectError
 from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
@@ -70,7 +69,7 @@ async def connect(
     must_take("connect's on_peer", on_peer, "peer")
     must_be_optional("connect's reconnect", "a Backoff", Backoff, reconnect, "Backoff()")
     must_be_optional("connect's ampe", "an Ampe", Ampe, ampe)
-    must_be_context("connect's tls", tls)
+    must_be_optional("connect's tls", "an ssl.SSLContext", ssl.SSLContext, tls)
     # It travels as a number in the Hello, and so has an end.
     if heartbeat is not None and seconds("connect's heartbeat", heartbeat) == math.inf:
         raise ValueError("connect's heartbeat takes a time with an end, not inf: None is none")
@@ -81,7 +80,7 @@ async def connect(
         async with trio.open_nursery() as nursery:
             try:
                 hub = Hub(engine, chnls)
-                nursery.start_soon(run_protected, hub.run)
+                nursery.start_soon(hub.run)
                 open_one = partial(_open_link, hub, target, handler, lines, heartbeat)
                 if reconnect is None:
                     peer = Peer(await open_one())

@@ -6,6 +6,7 @@ so are the tasks; then Trio raises it in the main task, at its next checkpoint. 
 a program gives are run as they would be without us.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -26,14 +27,13 @@ async def run_protected[*Ts](task: Callable[[*Ts], Awaitable[object]], *args: *T
 async def run_program[*Ts, T](function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """Run a function of the program's. Raises `TypeError` if it is no async function."""
     awaitable = function(*args)
-    if not hasattr(awaitable, "__await__"):
+    if not inspect.isawaitable(awaitable):
         raise TypeError(f"{function!r} is no async function: it returned {shown(awaitable)}")
     try:
         return await _unprotected(awaitable)
     finally:
-        close = getattr(awaitable, "close", None)  # of a coroutine
-        if close is not None:
-            close()  # in case Ctrl-C came before it could begin
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()  # in case Ctrl-C came before it could begin
 
 
 @trio.lowlevel.disable_ki_protection

@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from pytofu.peers.ctrl_c import run_protected
+from pytofu.peers.ctrl_c import protected, run_protected
 from pytofu.peers.link import Link
 from pytofu.public.ampe import Ampe
 from pytofu.public.channel_group import ChannelGroup
@@ -44,6 +44,7 @@ class Hub:
         assert self._nursery is not None
         self._nursery.start_soon(run_protected, task, *args, name=task)
 
+    @protected
     async def run(self) -> None:
         """Receive until the group is destroyed, or `scope` cancelled."""
         try:

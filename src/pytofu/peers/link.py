@@ -9,6 +9,7 @@ from pytofu.peers.answering import Answering, Spawn
 from pytofu.peers.arguments import payload
 from pytofu.peers.asking import Asking
 from pytofu.peers.assembly import Budget
+from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import Unanswered, to_error
 from pytofu.peers.flow import WINDOW, frame_cost
 from pytofu.peers.inbox import Inbox
@@ -233,6 +234,7 @@ class Link:
             self.outlet.tell(OpCode.BYE_REQUEST)
         await self.closed.wait()
 
+    @protected
     async def drain(self, seconds: float) -> None:
         """Take no more calls, let those of both sides end within the time, then say Bye.
 

@@ -8,14 +8,13 @@ import trio
 
 from pytofu.peers.arguments import (
     count,
-    must_be_context,
     must_be_optional,
     must_take,
     seconds,
     server_target,
 )
 from pytofu.peers.calls import log
-from pytofu.peers.ctrl_c import protected, run_program, run_protected
+from pytofu.peers.ctrl_c import protected, run_program
 from pytofu.peers.errors import NotSent, Unanswered
 from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
@@ -69,7 +68,7 @@ async def serve(
     must_take("serve's on_peer", on_peer, "peer")
     must_be_optional("serve's topics", "Topics", Topics, topics, "Topics()")
     must_be_optional("serve's ampe", "an Ampe", Ampe, ampe)
-    must_be_context("serve's tls", tls)
+    must_be_optional("serve's tls", "an ssl.SSLContext", ssl.SSLContext, tls)
     count("serve's calls_per_peer", calls_per_peer)
     seconds("serve's grace", grace, or_none=True)
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
@@ -77,7 +76,7 @@ async def serve(
         failure: BaseException
         accepting = _Accepting(engine, chnls, handler, on_peer, topics, calls_per_peer)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_protected, accepting.hub.run)
+            nursery.start_soon(accepting.hub.run)
             try:
                 task_status.started(tuple([await accepting.listen(target) for target in targets]))
                 await trio.sleep_forever()
@@ -184,4 +183,4 @@ class _Accepting:
             Outlet(self.hub.ampe, self.hub.chnls, number).tell(OpCode.BYE_SIGNAL)
         async with trio.open_nursery() as nursery:
             for link in list(self.hub.links.values()):
-                nursery.start_soon(run_protected, link.drain, grace)
+                nursery.start_soon(link.drain, grace)
