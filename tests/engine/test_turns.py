@@ -21,7 +21,7 @@ from tests.engine.ends import (
     listen,
     open_ends,
 )
-from tests.support import PATIENCE, open_app
+from tests.support import PATIENCE, End, open_app
 
 KINDS = ("tcp", "uds", "mem")
 
@@ -52,6 +52,14 @@ class Group:
 @pytest.fixture
 async def turn() -> EndOfTurn:
     return EndOfTurn()
+
+
+async def served(end: End) -> None:
+    """Until a message waits to be received: nothing else tells that the links are served."""
+    with trio.fail_after(PATIENCE):
+        while not end.app.chnls.statistics().messages_waiting:  # noqa: ASYNC110
+            await trio.sleep(0.001)
+    assert end.app.chnls.statistics().messages_waiting == 1
 
 
 async def busy(turns: int) -> None:
@@ -177,13 +185,8 @@ async def test_the_answer_to_the_only_message_there_was_goes_at_once(
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_program_that_never_receives_is_served(kind: Kind, tmp_path: Path) -> None:
     async with open_ends(kind, tmp_path) as (client, server):
-        received = server.app.chnls.statistics().messages_received
         client.post(OpCode.SIGNAL, 1)
-        with trio.move_on_after(PATIENCE):
-            # Nobody is to receive, and nothing else tells that the group's own task has served.
-            while server.app.chnls.statistics().messages_received == received:  # noqa: ASYNC110
-                await trio.sleep(0.001)
-        assert server.app.chnls.statistics().messages_waiting == 1
+        await served(server)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -308,8 +311,7 @@ def test_a_guest_of_another_loop(kind: Kind, tmp_path: Path) -> None:
                 await assert_talking(client, server)
                 await assert_talking(server, client)
             client.post(OpCode.SIGNAL, 1)
-            await trio.sleep(0.01)
-            assert server.app.chnls.statistics().messages_waiting == 1
+            await served(server)
         return "well"
 
     trio.lowlevel.start_guest_run(

@@ -1,6 +1,7 @@
 """Every flow is the same on both reactors, and over every transport."""
 
 import pytest
+from trio.testing import MockClock
 
 from tests.support import Kind
 
@@ -18,3 +19,12 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     """Each transport in turn."""
     kind: Kind = request.param
     return kind
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """Time that passes only while neither side has anything to do, however slow the machine is.
+
+    The hundredth of a second is for what the system still carries from one socket to the other.
+    """
+    return MockClock(autojump_threshold=0.01)

@@ -402,7 +402,9 @@ async def test_leaving_while_the_pool_is_dry(address: ServerAddress, side: Side)
             assert (await pair.peer.receive_frame()).body == b"last words"
 
 
-async def test_no_timeout_runs_while_the_pool_is_dry(address: ServerAddress) -> None:
+async def test_no_timeout_runs_while_the_pool_is_dry(
+    address: ServerAddress, clock: trio.testing.MockClock
+) -> None:
     """It is our own application that is slow, not the peer."""
     short = 0.1
     options = attrs.evolve(SMALL_POOL, hello_timeout=short, frame_timeout=short)

@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from pytofu import AmpeStatus, OpCode, Options
 from tests.support import (
@@ -40,7 +41,7 @@ async def drip(peer: RawPeer, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [0, 1, 16, -1])
-async def test_no_whole_hello_in_time(address: ServerAddress, sent: int) -> None:
+async def test_no_whole_hello_in_time(address: ServerAddress, sent: int, clock: MockClock) -> None:
     async with open_app(Options(hello_timeout=SHORT, frame_timeout=60)) as app:
         listener = await app.listen(address)
         with await RawPeer.connect(listener.client_address) as peer:
@@ -52,7 +53,7 @@ async def test_no_whole_hello_in_time(address: ServerAddress, sent: int) -> None
         assert await app.rest() == []
 
 
-async def test_a_hello_that_drips_in(address: ServerAddress) -> None:
+async def test_a_hello_that_drips_in(address: ServerAddress, clock: MockClock) -> None:
     async with open_app(Options(hello_timeout=SHORT, frame_timeout=60)) as app:
         listener = await app.listen(address)
         with await RawPeer.connect(listener.client_address) as peer:
@@ -62,7 +63,9 @@ async def test_a_hello_that_drips_in(address: ServerAddress) -> None:
                 assert event == closed(event.channel, 0, AmpeStatus.NOT_ALLOWED)
 
 
-async def test_the_hello_timeout_ends_with_the_hello(address: ServerAddress) -> None:
+async def test_the_hello_timeout_ends_with_the_hello(
+    address: ServerAddress, clock: MockClock
+) -> None:
     async with open_app(Options(hello_timeout=SHORT, frame_timeout=60)) as app:
         listener = await app.listen(address)
         with await RawPeer.connect(listener.client_address) as peer:
@@ -74,7 +77,7 @@ async def test_the_hello_timeout_ends_with_the_hello(address: ServerAddress) -> 
             assert await app.event() == from_app(OpCode.REQUEST, event.channel, 6)
 
 
-async def test_a_hello_that_nobody_answers(address: ServerAddress) -> None:
+async def test_a_hello_that_nobody_answers(address: ServerAddress, clock: MockClock) -> None:
     """It comes back, and so does what was sent behind it: nobody has cared for it."""
     with RawListener(address) as listener:
         async with open_app(Options(hello_timeout=SHORT)) as app:
@@ -104,7 +107,7 @@ async def test_a_hello_that_nobody_answers(address: ServerAddress) -> None:
 
 @pytest.mark.parametrize("sent", [1, 15, 16, 20, -1])
 async def test_a_frame_begun_and_not_finished(
-    address: ServerAddress, side: Side, sent: int
+    address: ServerAddress, side: Side, sent: int, clock: MockClock
 ) -> None:
     whole = frame(OpCode.REQUEST, 8)
     begun = frame(OpCode.REQUEST, 9, text=b"a:b\r\n", body=b"body")[:sent]
@@ -119,7 +122,7 @@ async def test_a_frame_begun_and_not_finished(
         assert await pair.peer.ending() == (b"", abort_ending(address))
 
 
-async def test_a_frame_that_drips_in(address: ServerAddress, side: Side) -> None:
+async def test_a_frame_that_drips_in(address: ServerAddress, side: Side, clock: MockClock) -> None:
     """The time runs from its first byte, not from its latest."""
     options = Options(frame_timeout=SHORT)
     async with (
@@ -131,7 +134,7 @@ async def test_a_frame_that_drips_in(address: ServerAddress, side: Side) -> None
 
 
 async def test_the_first_frame_of_a_server_that_stops_in_the_middle(
-    address: ServerAddress,
+    address: ServerAddress, clock: MockClock
 ) -> None:
     async with open_app(Options(frame_timeout=SHORT)) as app:
         listener = await app.listen(address)
@@ -143,7 +146,9 @@ async def test_the_first_frame_of_a_server_that_stops_in_the_middle(
             assert (await app.event()).opcode is OpCode.HELLO_REQUEST
 
 
-async def test_an_answer_to_a_hello_begun_and_not_finished(address: ServerAddress) -> None:
+async def test_an_answer_to_a_hello_begun_and_not_finished(
+    address: ServerAddress, clock: MockClock
+) -> None:
     with RawListener(address) as listener:
         async with open_app(Options(frame_timeout=SHORT)) as app:
             end = app.connect(listener.client_address)
@@ -155,7 +160,9 @@ async def test_an_answer_to_a_hello_begun_and_not_finished(address: ServerAddres
                 assert await end.events_until_closed() == [end.closed(AmpeStatus.RECV_FAILED)]
 
 
-async def test_each_frame_has_its_own_time(address: ServerAddress, side: Side) -> None:
+async def test_each_frame_has_its_own_time(
+    address: ServerAddress, side: Side, clock: MockClock
+) -> None:
     """Frames that begin in one piece and end in the next, for longer than the timeout."""
     data = frame(OpCode.REQUEST, 9, body=b"body")
     async with open_raw_pair(side, address, options=Options(frame_timeout=4 * SHORT)) as pair:
@@ -168,7 +175,9 @@ async def test_each_frame_has_its_own_time(address: ServerAddress, side: Side) -
             )
 
 
-async def test_a_silent_peer_may_be_silent(address: ServerAddress, side: Side) -> None:
+async def test_a_silent_peer_may_be_silent(
+    address: ServerAddress, side: Side, clock: MockClock
+) -> None:
     options = Options(
         connect_timeout=SHORT,
         hello_timeout=SHORT,
@@ -183,7 +192,9 @@ async def test_a_silent_peer_may_be_silent(address: ServerAddress, side: Side) -
         assert await pair.app.event() == from_app(OpCode.REQUEST, pair.end.number, 9)
 
 
-async def test_a_peer_that_does_not_read_is_waited_for(address: ServerAddress, side: Side) -> None:
+async def test_a_peer_that_does_not_read_is_waited_for(
+    address: ServerAddress, side: Side, clock: MockClock
+) -> None:
     """No other timeout bounds how long unsent messages wait while the channel is open."""
     options = Options(hello_timeout=SHORT, frame_timeout=SHORT, close_timeout=SHORT)
     async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
@@ -194,7 +205,9 @@ async def test_a_peer_that_does_not_read_is_waited_for(address: ServerAddress, s
         assert await pair.app.rest() == []
 
 
-async def test_a_peer_that_takes_nothing(address: ServerAddress, side: Side) -> None:
+async def test_a_peer_that_takes_nothing(
+    address: ServerAddress, side: Side, clock: MockClock
+) -> None:
     options = Options(send_timeout=SHORT)
     async with open_raw_pair(side, address, options=options, receive_buffer=4096) as pair:
         clogged = await clog(pair)
@@ -209,7 +222,9 @@ async def test_a_peer_that_takes_nothing(address: ServerAddress, side: Side) -> 
         assert ending == abort_ending(address)
 
 
-async def test_a_peer_that_takes_little_by_little(address: ServerAddress, side: Side) -> None:
+async def test_a_peer_that_takes_little_by_little(
+    address: ServerAddress, side: Side, clock: MockClock
+) -> None:
     """The time runs from what it took last."""
     options = Options(send_timeout=4 * SHORT)
     async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
@@ -224,7 +239,7 @@ async def test_a_peer_that_takes_little_by_little(address: ServerAddress, side: 
 
 
 async def test_a_bye_request_that_nobody_answers_in_time(
-    address: ServerAddress, side: Side
+    address: ServerAddress, side: Side, clock: MockClock
 ) -> None:
     async with open_raw_pair(side, address, options=Options(bye_timeout=SHORT)) as pair:
         pair.end.post(OpCode.BYE_REQUEST, 8)
@@ -240,7 +255,7 @@ async def test_a_bye_request_that_nobody_answers_in_time(
 
 
 async def test_the_time_for_the_answer_to_a_bye_runs_from_when_the_peer_has_it(
-    address: ServerAddress, side: Side
+    address: ServerAddress, side: Side, clock: MockClock
 ) -> None:
     options = Options(bye_timeout=10 * SHORT)
     async with open_raw_pair(side, address, options=options, receive_buffer=65536) as pair:
@@ -257,7 +272,7 @@ async def test_the_time_for_the_answer_to_a_bye_runs_from_when_the_peer_has_it(
 
 
 async def test_closing_waits_for_a_peer_that_does_not_read_only_so_long(
-    address: ServerAddress, side: Side
+    address: ServerAddress, side: Side, clock: MockClock
 ) -> None:
     options = Options(close_timeout=SHORT)
     async with open_raw_pair(side, address, options=options, receive_buffer=4096) as pair:
@@ -270,7 +285,7 @@ async def test_closing_waits_for_a_peer_that_does_not_read_only_so_long(
 
 
 async def test_closing_waits_for_a_peer_that_never_closes_only_so_long(
-    address: ServerAddress, side: Side
+    address: ServerAddress, side: Side, clock: MockClock
 ) -> None:
     options = Options(close_timeout=SHORT)
     async with open_raw_pair(side, address, options=options) as pair:
@@ -280,7 +295,7 @@ async def test_closing_waits_for_a_peer_that_never_closes_only_so_long(
 
 
 async def test_a_bye_answered_by_a_peer_that_does_not_read(
-    address: ServerAddress, side: Side
+    address: ServerAddress, side: Side, clock: MockClock
 ) -> None:
     """The answer is behind what cannot be sent: it comes back, and so does all the rest."""
     options = Options(close_timeout=SHORT)
