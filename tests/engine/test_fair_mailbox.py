@@ -34,7 +34,7 @@ class Box:
 
     def __init__(self) -> None:
         self.mailbox = FairMailBox()
-        self.inboxes: list[Inbox] = [deque() for _ in range(4)]
+        self.inboxes: list[Inbox] = [[] for _ in range(4)]
         self._count = 0
 
     def send(self, channel: int, count: int = 1) -> list[int]:

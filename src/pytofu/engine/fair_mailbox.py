@@ -11,17 +11,21 @@ from pytofu.engine.mailbox import MailBox, MailBoxStatus
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.message import Message
 
-type Inbox = deque[Message]
+type Inbox = list[Message]
+"""The next to be received is the last. A list, because every channel has one and nearly all of
+them are empty nearly always: an empty deque has room for sixty, a list for none."""
 
 
 class FairMailBox(MailBox[Message]):
     """See above; a `MailBox` in everything else."""
 
-    __slots__ = ("_due", "_own", "_sent", "taken", "turns")
+    __slots__ = ("_due", "_own", "_own_turn", "_sent", "taken", "turns")
 
     def __init__(self) -> None:
         super().__init__()
-        self._own: Inbox = deque()  # of what belongs to no channel, and comes in order with all
+        # What belongs to no channel, and comes in order with all; the program may add without end.
+        self._own: deque[Message] = deque()
+        self._own_turn: Inbox = []  # stands for it among the turns
         self._due: deque[int] = deque()  # how many messages come before each of these
         self._sent = 0
         self.taken: int = 0
@@ -30,17 +34,21 @@ class FairMailBox(MailBox[Message]):
         """The inboxes that hold something, the next to be taken from in front."""
 
     def __len__(self) -> int:
-        return sum(map(len, self.turns))
+        return sum(map(len, self.turns)) + len(self._own)
 
     def __bool__(self) -> bool:
         return bool(self.turns)
 
     def send_all(self, items: Iterable[Message]) -> Result[None, MailBoxStatus]:
-        """Add messages that belong to no channel, behind as many as wait now."""
+        """Add messages, at least one, that belong to no channel, behind as many as wait now."""
         messages = list(items)
-        if not self._closed:
-            self._due.extend(range(self._sent, self._sent + len(messages)))
-        return self.send_to(self._own, messages)
+        if self._closed:
+            return Err(MailBoxStatus.CLOSED)
+        self._due.extend(range(self._sent, self._sent + len(messages)))
+        if not self._own:
+            self.turns.append(self._own_turn)
+        self._own.extend(messages)
+        return self._added(len(messages))
 
     def send_to(self, inbox: Inbox, messages: list[Message]) -> Result[None, MailBoxStatus]:
         """Add messages, of which there is at least one, to the inbox of a channel.
@@ -51,8 +59,11 @@ class FairMailBox(MailBox[Message]):
             return Err(MailBoxStatus.CLOSED)
         if not inbox:
             self.turns.append(inbox)
-        inbox.extend(messages)
-        self._sent += len(messages)
+        inbox[:0] = messages[::-1]
+        return self._added(len(messages))
+
+    def _added(self, count: int) -> Result[None, MailBoxStatus]:
+        self._sent += count
         if self._waiting:
             self._wake_one()
         return OK
@@ -63,13 +74,13 @@ class FairMailBox(MailBox[Message]):
         if not turns:
             return None
         inbox = turns[0]
-        if inbox is self._own:
+        if inbox is self._own_turn:
             if self._due[0] <= self.taken:
                 return self._take_own()
             turns.rotate(-1)
             inbox = turns[0]
         self.taken += 1
-        message = inbox.popleft()
+        message = inbox.pop()
         if not inbox:
             turns.popleft()
         elif len(turns) > 1:
@@ -88,8 +99,10 @@ class FairMailBox(MailBox[Message]):
     def close(self) -> list[Message]:
         """Refuse further messages, wake all receivers, and hand back what waits."""
         super().close()
-        messages = [message for inbox in self.turns for message in inbox]
+        messages = list(self._own)
+        self._own.clear()
         for inbox in self.turns:
+            messages += reversed(inbox)
             inbox.clear()
         self.turns.clear()
         return messages

@@ -6,7 +6,6 @@ Everything here happens in one step, in whatever task calls: the reactor when th
 
 import logging
 import math
-from collections import deque
 from typing import Final
 
 import trio
@@ -81,7 +80,7 @@ class IoChannel(SendingChannel):
         self._backed_up = False  # whether it does not take enough of what is sent to it
         self.queued: int = 0
         """Bytes that wait to be sent, as far as the engine has been told."""
-        self._inbox: Inbox = deque()  # what of it waits in the group's mailbox
+        self._inbox: Inbox = []  # what of it waits in the group's mailbox
 
     def start(self) -> None:
         """Begin to live: the channel has its number."""

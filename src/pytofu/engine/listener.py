@@ -3,7 +3,6 @@
 import logging
 import math
 import re
-from collections import deque
 from typing import Any, Final
 
 import trio
@@ -59,7 +58,7 @@ class Listener(Channel):
         self._resume_at = math.inf  # when to accept again, after the system had no room
         self._ended = False
         self._warned = False  # that the system has no room, since it had
-        self._inbox: Inbox = deque()  # what of it waits in the group's mailbox
+        self._inbox: Inbox = []  # what of it waits in the group's mailbox
 
     @property
     def conversation(self) -> None:
