@@ -99,6 +99,46 @@ async def test_writing(receiving: bool) -> None:
         )
 
 
+async def test_writing_while_a_receiver_leads() -> None:
+    """It waits for the links, and is called for what is left to do."""
+    async with open_app() as app, trio.open_nursery() as nursery:
+        many = Many(app)
+        await many.open(CHANNELS)
+        nursery.start_soon(app.events, 2)
+        end, link = many.channels[0]
+        link.arrived.append(frame(OpCode.SIGNAL, end.number))
+        link.wake()  # who follows takes the lead with its first message
+        await wait_all_tasks_blocked()
+        assert app.chnls._group._receiver_leads
+        many.turns.clear()
+        for end, _ in many.channels:
+            end.post(OpCode.SIGNAL, 8)
+        await wait_all_tasks_blocked()
+        assert many.in_bounds(2 * (AT_ONCE + 1))
+        app.chnls.update_receiver(Holder())
+
+
+async def test_writing_between_messages_that_are_taken_without_waiting() -> None:
+    async with open_app() as app:
+        many = Many(app)
+        await many.open(CHANNELS)
+        (busy, link), *others = many.channels
+        link.arrived.append(frame(OpCode.SIGNAL, busy.number) * 40)
+        link.wake()
+        await wait_all_tasks_blocked()
+        many.turns.clear()
+        for end, _ in others:
+            end.post(OpCode.SIGNAL, 8)
+        now = many.turn
+        for _ in range(40):
+            message = app.chnls.receive_nowait()
+            assert message is not None
+            app.ampe.put(Holder(message))
+        assert AT_ONCE < many.turns[now] < 4 * AT_ONCE  # it looks behind every sixteenth
+        await wait_all_tasks_blocked()
+        assert sum(many.turns.values()) == len(others)
+
+
 async def test_writing_while_the_group_is_destroyed() -> None:
     async with open_app() as app:
         many = Many(app)
