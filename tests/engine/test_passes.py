@@ -177,7 +177,8 @@ async def test_evicting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is read until all have gone who have to."""
     monkeypatch.setattr(eviction, "_MOST_AT_ONCE", 8)
     part = 400
-    async with open_app(Options(max_received_bytes=CHANNELS * part)) as app:
+    options = Options(max_received_bytes=CHANNELS * part, close_timeout=0.05)
+    async with open_app(options) as app:
         many = Many(app)
         await many.open(CHANNELS)
         closed: Turns = Counter()
