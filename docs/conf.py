@@ -1,9 +1,11 @@
 """Sphinx configuration; `./dev docs` builds with warnings as errors."""
 
+import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+os.environ["PYTOFU_PURE"] = "1"  # compiled attributes have no types to show
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "pytofu"

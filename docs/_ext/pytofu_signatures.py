@@ -15,10 +15,16 @@ from typing import Any, Final, Protocol, TypeAliasType
 import attrs
 from sphinx.application import Sphinx
 from sphinx.util.inspect import stringify_signature
+from sphinx.util.logging import getLogger
 
 from pytofu import Ampe, AmpeException, AmpeStatistics, ChannelGroup, ChannelGroupStatistics, Peer
 from pytofu.peers.streams import OpenedStream, Stream
 from pytofu.peers.subscriptions import Subscription
+
+_LOG: Final = getLogger(__name__)
+
+# Private parameters, and the generator under a context manager.
+_NOT_FOR_USERS: Final = re.compile(r"[(\s]_\w+(?=[:=,)])|\b(?:Async)?Generator\[")
 
 type Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -29,6 +35,7 @@ _HANDED_OUT: Final = (
 )
 
 _MANAGERS: Final = {
+    "block": "AbstractAsyncContextManager",
     "asynccontextmanager": "AbstractAsyncContextManager",
     "contextmanager": "AbstractContextManager",
 }
@@ -42,7 +49,14 @@ _PLACE: Final = re.compile(
 def signature_for_users(
     app: Sphinx, what: str, name: str, obj: Any, options: object, signature: str, returns: str
 ) -> tuple[str, str] | None:
-    """What callers see."""
+    """What callers see; with a warning, which ends the build, if it is what they do not."""
+    shown = _signature(what, obj, signature)
+    if shown is not None and _NOT_FOR_USERS.search(" ".join(shown)):
+        _LOG.warning("the signature of %s shows what users do not see: %s", name, shown)
+    return shown
+
+
+def _signature(what: str, obj: Any, signature: str) -> tuple[str, str] | None:
     if isinstance(obj, type):
         return _signature_of_class(obj, signature)
     function = inspect.unwrap(obj) if what in {"function", "method"} else None
@@ -70,6 +84,8 @@ def _signature_of_class(cls: type, signature: str | None) -> tuple[str, str] | N
         return None if signature is None else (_public(signature), "")
     node = _source_of(maker)
     _drop_first(node)
+    while node.args.args and node.args.args[-1].arg.startswith("_"):  # for the engine
+        del node.args.args[-1], node.args.defaults[-1]
     return f"({_unparse(node.args, maker)})", ""
 
 

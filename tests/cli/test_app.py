@@ -205,7 +205,15 @@ def test_what_else_is_missing_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> No
         main(["--help"])
 
 
-def _hide(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_it_is_being_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _hide("click", monkeypatch, KeyboardInterrupt())
+    assert main(["--help"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def _hide(name: str, monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> None:
     """Make a package look as if it were not installed, and our modules not yet imported."""
     for module in list(sys.modules):
         if module.startswith("pytofu.cli."):
@@ -215,7 +223,7 @@ def _hide(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def missing(module: str, *args: Any) -> Any:
         if module.partition(".")[0] == name:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            raise error or ModuleNotFoundError(f"No module named {name!r}", name=name)
         return real(module, *args)
 
     monkeypatch.setattr(builtins, "__import__", missing)

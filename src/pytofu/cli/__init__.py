@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 from pytofu.cli.streams import complain, provide
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (by default, the process's own) name.
@@ -25,4 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         complain(f"pytofu: the command line needs {error.name}: pip install 'pytofu[cli]'")
         return 2
+    except KeyboardInterrupt:  # `run` is not there yet to see to it
+        return INTERRUPTED
     return run(sys.argv[1:] if arguments is None else arguments)

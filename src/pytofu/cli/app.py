@@ -8,6 +8,7 @@ import click
 
 from pytofu import AmpeException, compiled
 from pytofu.cli import (
+    INTERRUPTED,
     bench,
     call,
     cert,
@@ -26,7 +27,6 @@ from pytofu.cli.running import CommandError, InterruptedBySignalError, reason_of
 
 _FAILED: Final = 1
 _WRONG_USAGE: Final = 2
-_INTERRUPTED: Final = 130
 
 
 @click.group(
@@ -76,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     except* InterruptedBySignalError as errors:
         code = _first(errors).exit_code
     except* (KeyboardInterrupt, click.Abort):
-        code = _INTERRUPTED
+        code = INTERRUPTED
     except* OSError as errors:
         code = _FAILED
         reasons += _reasons(_first(errors))
