@@ -30,6 +30,7 @@ from tests.support import (
     from_engine,
     hello,
     open_app,
+    open_pair,
 )
 
 ALLOCATION_FAILED = AmpeStatus.ALLOCATION_FAILED
@@ -245,3 +246,11 @@ async def test_a_filter_that_closes_the_listener(address: ServerAddress) -> None
             refused = [event.detail for event in events if event.channel != listener.number]
             over_tls = isinstance(address, TLSServerAddress)
             assert refused == (["accept_filter"] if over_tls else [])
+
+
+async def test_an_answered_hello_is_queued_no_longer(address: ServerAddress) -> None:
+    async with open_pair(address) as pair:
+        for end in (pair.client, pair.server):
+            await end.app.rest()
+            assert end.app.ampe.statistics().bytes_queued == 0
+            assert end.app.chnls.queued_bytes(end.number) == 0

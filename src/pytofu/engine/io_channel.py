@@ -184,8 +184,8 @@ class IoChannel(SendingChannel):
 
     def _deliver(self, messages: list[Message]) -> None:
         count = len(messages)
-        if self._senders is not None:
-            self._schedule()  # what was kept for a Hello may have been let go of
+        if self.queued != self.conversation.writer.held:
+            self._schedule()  # what was kept for a Hello has been let go of
         self.account.charge(count, self.conversation.reader.read_len)
         self.conversation.writer.burst = BURST
         self.group.traffic.messages_received += count

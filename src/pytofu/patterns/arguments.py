@@ -70,7 +70,7 @@ def seconds(what: str, number: float, *, or_none: bool = False) -> float:
     return time
 
 
-def as_float(what: str, number: float) -> float:
+def as_float(what: str, number: Any) -> float:
     """A number as a float. Raises `ValueError` for an int that is too large for one."""
     try:
         return float(number)
