@@ -82,7 +82,7 @@ cdef class BinaryHeader:
             return _pack(*self._fields())
         except struct.error:
             self.check_numbers()
-            raise
+            raise _header.out_of_range(self._fields()) from None
 
     def check_numbers(self):
         for name, value in zip(_NAMES, self._fields(), strict=True):

@@ -1,5 +1,4 @@
 import copy
-import struct
 
 import attrs
 import pytest
@@ -200,7 +199,7 @@ class TestBinaryHeader:
     def test_out_of_range(self, field: str, value: int) -> None:
         header = BinaryHeader()
         setattr(header, field, value)
-        with pytest.raises(struct.error):
+        with pytest.raises(ValueError, match=rf"^BinaryHeader\.{field} is 0 to \d+, not int, "):
             header.to_bytes()
         # It has no bytes, but one can ask what it is, and whether it is another.
         assert header != BinaryHeader()

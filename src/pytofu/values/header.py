@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from pytofu._choice import compiled, twin
-from pytofu.patterns.arguments import as_bytes, must_be, whole_number
+from pytofu.patterns.arguments import as_bytes, must_be, shown, whole_number
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError, AmpeStatus
@@ -186,6 +186,16 @@ _FIELDS: Final = (
     *("text_headers_len", "body_len"),
 )  # in the order of the wire
 
+_LARGEST: Final = (65535, 255, 255, MAX_MESSAGE_ID, MAX_PART_LEN, MAX_PART_LEN)
+
+
+def out_of_range(fields: tuple[int, ...]) -> ValueError:
+    """The exception (not raised) for the first field of a header that has no room on the wire."""
+    name, value, largest = next(
+        one for one in zip(_FIELDS, fields, _LARGEST, strict=True) if not 0 <= one[1] <= one[2]
+    )
+    return ValueError(f"BinaryHeader.{name} is 0 to {largest}, not {shown(value)}")
+
 
 class BinaryHeader:
     """The sixteen bytes in front of a message, field by field; every attribute can be written.
@@ -257,13 +267,13 @@ class BinaryHeader:
     def to_bytes(self) -> bytes:
         """The header as it goes on the wire, 16 bytes.
 
-        Raises `struct.error` for fields out of range, `TypeError` for those that are no numbers.
+        Raises `ValueError` for fields out of range, `TypeError` for those that are no numbers.
         """
         try:
             return HEADER_STRUCT.pack(*self._fields())
         except struct.error:
             self.check_numbers()
-            raise
+            raise out_of_range(self._fields()) from None
 
     def check_numbers(self) -> None:
         """Raise `TypeError` for a field that is no whole number: any may be written into it."""
