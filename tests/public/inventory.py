@@ -394,7 +394,7 @@ TABLE: Final[dict[str, Entry]] = {
     # Looked at when a handler returns it: tests/peers/test_misuse.py.
     "Reply": function(body=anything(b""), headers=anything({})),
     "RemoteError": function(code=ANY_TEXT, text=ANY_TEXT, body=BYTES),
-    "Backoff": function(first=SECONDS, longest=SECONDS),
+    "Backoff": function(first=SECONDS, longest=arg(1.0, "float", "huge")),
     "Topics": function(keep=COUNT, policy=arg("latest")),
     "Topics.publish": of(topics, topic=TEXT, body=BYTES, headers=HEADERS),
     "Topics.send": of(topics, topic=TEXT, body=BYTES, headers=HEADERS),
