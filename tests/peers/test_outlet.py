@@ -82,3 +82,11 @@ async def test_what_is_queued_is_told_of_ones_own_channels_only() -> None:
     ):
         _post_until_some_is_queued(peer)
         assert chnls.queued_bytes(peer._link.outlet.number) == 0
+
+
+async def test_the_proto_byte_is_a_plain_number_which_the_compiled_core_asks_for() -> None:
+    async with open_ampe() as ampe, serving() as where, connect(where, ampe=ampe) as peer:
+        for more in (False, True):
+            holder = peer._link.outlet._message(OpCode.REQUEST, 1, (), b"", more)
+            assert type(holder.unwrap().header.proto_byte) is int
+            ampe.put(holder)

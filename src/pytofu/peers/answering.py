@@ -91,7 +91,7 @@ class Answering:
         budget: Budget,
         limit: int,
         spawn: Spawn,
-        on_less_busy: Callable[[], None],
+        on_idle: Callable[[], None],
     ) -> None:
         self.handler: Respond | None = None
         self.topics: Topics | None = None
@@ -108,7 +108,7 @@ class Answering:
         self._coming = 0  # tasks that have been started for them and have not had their turn
         self._spawn = spawn
         self._context = copy_context()  # of every handler, when it begins
-        self._on_less_busy = on_less_busy
+        self._on_idle = on_idle
 
     @property
     def busy(self) -> int:
@@ -305,16 +305,7 @@ class Answering:
             headers.get(METHOD, ""),
             handling.stream,
         )
-        await self._send(handling, await respond(handler, request, self._budget.longest))
-
-    def _done(self, handling: _Handling, handler: Respond) -> None:
-        handling.scope = None
-        self._running.discard(handling)
-        self._end(handling)
-        if self._waiting:
-            self._start_waiting(handler)
-
-    async def _send(self, handling: _Handling, result: Result) -> None:
+        result = await respond(handler, request, self._budget.longest)
         ident, lines, body = handling.ident, result.lines, result.body
         try:  # not `suppress`: this is the hot path
             if handling.stream is not None:
@@ -325,6 +316,13 @@ class Answering:
                 await self._outlet.send_parts(OpCode.RESPONSE, ident, lines, body)
         except (NotSent, Unanswered, RemoteError, InvalidMessageIdException):
             pass  # nobody is there to hear it, or the request's id (0) is none to answer to
+
+    def _done(self, handling: _Handling, handler: Respond) -> None:
+        handling.scope = None
+        self._running.discard(handling)
+        self._end(handling)
+        if self._waiting:
+            self._start_waiting(handler)
 
     def _start_waiting(self, handler: Respond) -> None:
         while self._waiting and len(self._running) < self._limit:
@@ -345,4 +343,5 @@ class Answering:
             self._stop_waiting(handling)
         if handling.assembly is not None:
             handling.assembly.drop()
-        self._on_less_busy()
+        if not self._running and not self._waiting:
+            self._on_idle()

@@ -55,7 +55,7 @@ class Asking:
     """Open calls and streams by message_id; ids are odd on the connecting side, else even."""
 
     def __init__(
-        self, outlet: Outlet, budget: Budget, first_id: int, on_less_busy: Callable[[], None]
+        self, outlet: Outlet, budget: Budget, first_id: int, on_idle: Callable[[], None]
     ) -> None:
         self.left: trio.Event = trio.Event()
         """Set when the link has ended or is about to: nothing new is asked."""
@@ -69,7 +69,7 @@ class Asking:
         self._waiting = trio.lowlevel.ParkingLot()
         self.busy: int = 0
         """Calls and streams under way."""
-        self._on_less_busy = on_less_busy
+        self._on_idle = on_idle
         self._error: Unanswered | None = None
 
     def begin(self, features: Features | None) -> None:
@@ -86,7 +86,8 @@ class Asking:
         if len(body) > MAX_BODY:
             raise ValueError(f"a request of {len(body)} bytes: {MAX_BODY} are the most")
         lines = request_lines(method, headers)
-        await self._take_slot()
+        if not self._take_free_slot():
+            await self._take_slot()
         deadline = float("inf") if self.features is None else add_timeout(lines)
         call = Call(self._budget)
         ident = self.register(call)
@@ -184,22 +185,28 @@ class Asking:
 
     # ------------------------------------------------------------------ slots
 
-    async def _take_slot(self) -> None:
+    def _take_free_slot(self) -> bool:
         self.check_open()
-        if self._slots > 0:
-            self._slots -= 1
-        else:
+        if not self._slots:
+            return False
+        self._slots -= 1
+        self.busy += 1
+        return True
+
+    async def _take_slot(self) -> None:
+        if not self._take_free_slot():
             await self._waiting.park()  # whoever ends a call hands its slot on
             self.check_open()
-        self.busy += 1
+            self.busy += 1
 
     def _free_slot(self) -> None:
         self.busy -= 1
-        if self._waiting:
+        if not self._slots and self._waiting:  # none waits while there are slots
             self._waiting.unpark()
         else:
             self._slots += 1
-        self._on_less_busy()
+        if not self.busy:
+            self._on_idle()
 
     def check_open(self) -> None:
         """Raise `NotSent` if nothing new can be asked."""

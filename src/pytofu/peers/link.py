@@ -86,10 +86,10 @@ class Link:
         # Ids are odd on the connecting side and even on the other: see docs/conventions.md.
         self._own_signals, self._peer_signals = (1, 2) if connecting else (2, 1)
         self.asking: Asking = Asking(
-            self.outlet, self._budget, self._own_signals + _SIGNALS, self._less_busy
+            self.outlet, self._budget, self._own_signals + _SIGNALS, self._wake_if_idle
         )
         self.answering: Answering = Answering(
-            ampe, self.outlet, self._budget, own.calls, spawn, self._less_busy
+            ampe, self.outlet, self._budget, own.calls, spawn, self._wake_if_idle
         )
         self.inbox: Inbox = Inbox(self._grant_signals)
         self._signal_credit = WINDOW
@@ -271,7 +271,7 @@ class Link:
     def _is_idle(self) -> bool:
         return not self.asking.busy and not self.answering.busy
 
-    def _less_busy(self) -> None:
+    def _wake_if_idle(self) -> None:
         if self._idle and self._is_idle():
             self._idle.unpark_all()
 
@@ -297,6 +297,6 @@ class Link:
         self.answering.close(error)
         self.inbox.close()
         self._signalling.unpark_all()
-        self._less_busy()
+        self._wake_if_idle()
         for scope in self._companions:
             scope.cancel()

@@ -57,7 +57,8 @@ class Outlet:
         message = self._ampe.get()
         holder = Holder(message)
         header = message.header  # written directly: this is the hot path
-        header.proto_byte = opcode | MORE_BIT if more else opcode
+        # A plain int: the compiled core leaves whatever else to the pure code.
+        header.proto_byte = opcode | MORE_BIT if more else int(opcode)
         header.channel_number = self.number
         header.message_id = ident
         if isinstance(lines, bytes):
