@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 
 cdef enum:
     _BURST = 32
+    _LONG_BURST = 128
     _BLOCK_LEN = 64 * 1024
     _HEADER_LEN = 16
     _SENT_BITS = 0b0010_1111
@@ -152,9 +153,16 @@ cdef class FrameWriter:
         self.burst = _BURST
 
     def push_ordinary(self, Message message not None):
-        # Whatever has another type or size than usual is for the pure code, which names what is wrong.
+        cdef int burst = self.queue(message)
+        return type(self)._pure.push_ordinary(self, message) if burst < 0 else burst == 1
+
+    cdef int queue(self, Message message) except -2:
+        """Whether it was ordinary, and a burst is complete now; -1, and nothing is done, if not.
+
+        What that may be is for the pure code, which names what is wrong.
+        """
         if type(message._header) is not BinaryHeader or type(message._body) is not bytes:
-            return type(self)._pure.push_ordinary(self, message)
+            return -1
         cdef BinaryHeader header = message._header
         if (
             type(header.proto_byte) is not int
@@ -163,10 +171,10 @@ cdef class FrameWriter:
             or not 0 <= header.proto_byte <= 255
             or not 0 < header.channel_number <= 65535
             or not 0 <= header.message_id <= 0xFFFF_FFFF_FFFF_FFFF
+            or message._text
+            or message._released
         ):
-            return type(self)._pure.push_ordinary(self, message)
-        if message._text or message._released:
-            return None
+            return -1
         cdef int proto = <int>header.proto_byte & ~_ENGINE_BIT
         cdef unsigned int channel_number = header.channel_number
         cdef unsigned long long message_id = header.message_id
@@ -177,7 +185,7 @@ cdef class FrameWriter:
             or (not message_id and proto & 15 == _RESPONSE)
             or length > _LONGEST_PART
         ):
-            return None
+            return -1
         if not message_id:
             header.message_id = _of_message()["next_message_id"]()
             message_id = header.message_id
@@ -207,6 +215,18 @@ cdef class FrameWriter:
         self.held += length
         self._open_len += length
         self._count += 1
-        if self._count == self.burst or self._open_len >= _BLOCK_LEN:
-            return self._close_burst()
-        return False
+        if self._open_len >= _BLOCK_LEN:
+            self.seal()
+            return 1
+        if self._count == self.burst:
+            self.burst = _LONG_BURST
+            return 1
+        return 0
+
+    cdef int seal(self) except -1:
+        if self._sealed is None:
+            self._sealed = deque()
+        self._sealed.append((b"".join(self._open), self._count))
+        self._open = []
+        self._joined = self._open_len = self._count = 0
+        return 0

@@ -3,11 +3,12 @@
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import attrs
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.engine.engine import Engine
 from pytofu.engine.group import Group
 from pytofu.engine.options import Options
@@ -67,11 +68,12 @@ class Ampe(Belonging):
     elsewhere raises `RuntimeError`, before anything has changed.
     """
 
-    __slots__ = ("_engine",)
+    __slots__ = ("_budget", "_engine")
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__()
+        Belonging.__init__(self)
         self._engine = engine
+        self._budget = engine.budget
 
     @overload
     def get(
@@ -89,10 +91,9 @@ class Ampe(Belonging):
         # What `public_api` does, written out: this is the hot path.
         if here() != self._thread:
             raise self._misplaced("Ampe.get")
-        engine = self._engine
-        if engine.closing:
+        if self._engine.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
-        return engine.budget.get(strategy)
+        return self._budget.get(strategy)
 
     @trio.lowlevel.enable_ki_protection
     def put(self, holder: Holder[Message]) -> None:
@@ -111,7 +112,7 @@ class Ampe(Belonging):
         except AttributeError:
             raise wrong_holder("Ampe.put", holder) from None
         holder._value = None
-        self._engine.budget.put(message)
+        self._budget.put(message)
 
     @public_api
     @trio.lowlevel.enable_ki_protection
@@ -194,6 +195,10 @@ class Ampe(Belonging):
             bytes_queued=engine.queues.total,
             limits_reached=dict(engine.limits.counts),
         )
+
+
+if compiled and not TYPE_CHECKING:
+    Ampe = twin(Ampe)
 
 
 async def _destroy(group: Group) -> None:
