@@ -30,6 +30,7 @@ _HANDED_OUT: Final = (
 
 _MANAGERS: Final = {
     "asynccontextmanager": "AbstractAsyncContextManager",
+    "block": "AbstractAsyncContextManager",
     "contextmanager": "AbstractContextManager",
 }
 
@@ -65,11 +66,13 @@ def _signature_of_class(cls: type, signature: str | None) -> tuple[str, str] | N
         return "", ""
     maker = cls.__dict__.get("__init__")
     if attrs.has(cls):
-        return _public(_signature_of_fields(cls)), ""
+        return _signature_of_fields(cls), ""
     if not inspect.isfunction(maker):
-        return None if signature is None else (_public(signature), "")
+        return None if signature is None else (_written(inspect.signature(cls)), "")
     node = _source_of(maker)
     _drop_first(node)
+    while node.args.args and node.args.args[-1].arg.startswith("_"):
+        del node.args.args[-1], node.args.defaults[-1]
     return f"({_unparse(node.args, maker)})", ""
 
 
@@ -81,10 +84,17 @@ def _signature_of_fields(cls: type) -> str:
         one if one.annotation is not one.empty else one.replace(annotation=types[one.name])
         for one in signature.parameters.values()
     ]
-    return stringify_signature(
-        signature.replace(parameters=parameters), show_return_annotation=False, short_literals=True,
+    return _written(signature.replace(parameters=parameters))
+
+
+def _written(signature: inspect.Signature) -> str:
+    """Without what only pytofu gives."""
+    given = [one for one in signature.parameters.values() if not one.name.startswith("_")]
+    text = stringify_signature(
+        signature.replace(parameters=given), show_return_annotation=False, short_literals=True,
         unqualified_typehints=True,
     )  # fmt: skip
+    return _public(text)
 
 
 def _source_of(function: Any) -> Function:

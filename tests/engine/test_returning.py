@@ -1,6 +1,5 @@
 """What a closed channel gives back, in pieces."""
 
-from collections import deque
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -29,7 +28,7 @@ def pieces(messages: list[Message]) -> list[int]:
         made.append(messages[len(made)])
         return made[-1]
 
-    returning = Returning(NOBODY, deque(), iter(make_one_by_one, None), queued=0, much=True)
+    returning = Returning(NOBODY, [], iter(make_one_by_one, None), queued=0, much=True)
     assert not returning.begun
     counts: list[int] = []
     while not returning.done:

@@ -1,5 +1,6 @@
 """What programs give to peers by mistake: said at once, by name, before anything has changed."""
 
+import gc
 import math
 import ssl
 from collections.abc import Awaitable, Callable
@@ -174,6 +175,16 @@ async def test_functions_that_take_something_else() -> None:
     with pytest.raises(TypeError, match=r"a function of peer, not handler\(peer"):
         async with connect(HERE, on_peer=wrong):
             pytest.fail("it cannot be called")
+
+
+async def test_a_handler_that_was_called_already() -> None:
+    """No warning of Python's comes on top, which would be an error here."""
+    wrong: Any = handler
+    given = wrong(None, None)
+    with pytest.raises(TypeError, match="takes the function itself, not the coroutine"):
+        await serve(given, HERE)
+    del given
+    gc.collect()
 
 
 async def test_a_handler_whose_parameters_nobody_knows() -> None:

@@ -68,6 +68,11 @@ def test_pauses_take_time(settings: dict[str, float]) -> None:
         Backoff(**settings)
 
 
+def test_a_pause_ends() -> None:
+    with pytest.raises(ValueError, match="longest is a pause that ends, not inf"):
+        Backoff(longest=float("inf"))
+
+
 # ---------------------------------------------------------------------- calls
 
 

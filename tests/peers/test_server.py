@@ -209,6 +209,17 @@ async def test_draining_ends_what_does_not_end_in_time(
         assert trio.current_time() - before == seconds
 
 
+async def test_a_stream_that_has_ended_holds_up_no_drain(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Though the block that opened it goes on."""
+    async with connected() as both, both.client.stream() as stream:
+        await stream.finish()
+        before = trio.current_time()
+        await both.server.drain(0)
+        assert trio.current_time() == before
+
+
 async def test_one_peer_is_drained() -> None:
     async with connected() as both:
         await both.server.drain()

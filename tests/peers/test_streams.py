@@ -38,6 +38,28 @@ async def test_items_go_both_ways(address: ServerAddress) -> None:
             await anext(stream)
 
 
+async def test_a_stream_that_has_ended_takes_no_call_of_those_at_a_time() -> None:
+    async with (
+        connected(echo_stream, calls_per_peer=1) as both,
+        both.client.stream(b"one") as first,
+    ):
+        assert await first.finish() == b"end of one"
+        async with both.client.stream(b"two") as second:
+            assert await second.finish() == b"end of two"
+
+
+async def test_nothing_comes_behind_the_end_of_a_stream() -> None:
+    async with scripted_server() as (peer, script), peer.stream() as stream:
+        request = await script.expect(OpCode.REQUEST)
+        for body in (b"the end", b"once more"):
+            await script.send(OpCode.RESPONSE, request.message_id, body=body)
+        assert await stream.finish() == b"the end"
+        await script.send(OpCode.SIGNAL, 1, body=b"x")
+        assert (await anext(peer.messages)).body == b"x"
+        assert await stream.finish() == b"the end"
+        assert peer._link.asking.busy == 0
+
+
 async def test_a_download_of_more_than_the_window() -> None:
     async def download(peer: Peer, request: Incoming) -> bytes:
         assert request.stream is not None
@@ -285,7 +307,7 @@ async def test_an_opening_that_comes_back_was_not_sent() -> None:
 def open_stream_failing(peer: Peer) -> Iterator[OpenedStream]:
     """A stream whose opening is posted by hand, behind more than the sockets take."""
     asking = peer._link.asking
-    stream = OpenedStream(peer._link.outlet, 3, peer._link._budget)
+    stream = OpenedStream(peer._link.outlet, 3, peer._link._budget, lambda: None)
     assert asking.register(stream) == 3
     yield stream
     asking.forget(3)

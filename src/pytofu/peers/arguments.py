@@ -29,6 +29,10 @@ def must_take(what: str, function: Callable[..., Any] | None, *parameters: str) 
     """Raise `TypeError` unless it can be called with so many arguments, or is None."""
     if function is None:
         return
+    given: object = function
+    if inspect.iscoroutine(given):
+        given.close()  # else Python warns as well that it was never awaited
+        raise TypeError(f"{what} takes the function itself, not the coroutine that calling it gave")
     must_be_callable(what, function)
     try:
         signature = inspect.signature(function)

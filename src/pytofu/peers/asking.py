@@ -122,10 +122,12 @@ class Asking:
             raise ValueError(f"the request of a stream has at most {PART_LEN} bytes")
         lines = [*request_lines(method, headers), (STREAM, "1")]
         await self._take_slot()
+        stream: OpenedStream | None = None
         try:
             self.check_features("streams")
             add_timeout(lines)
-            stream = OpenedStream(self._outlet, self._next_id, self._budget)
+            # What the peer has ended is nothing it is busy with, however long the block lasts.
+            stream = OpenedStream(self._outlet, self._next_id, self._budget, self._free_slot)
             ident = self.register(stream)
             try:
                 await self._outlet.send(OpCode.REQUEST, ident, lines, body, more=True)
@@ -136,7 +138,8 @@ class Asking:
                     self.cancel(ident)
                 stream.fail(RemoteError("CANCELLED", "the stream's block was left"))
         finally:
-            self._free_slot()
+            if stream is None or not stream.over:
+                self._free_slot()
 
     def subscribe(self, subscription: Subscription) -> None:
         """Ask for it; never waits. Raises `NotSent`, or `RemoteError`."""

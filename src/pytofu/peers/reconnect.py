@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from math import isinf
 from typing import Final, Self
 
 import attrs
@@ -38,7 +39,8 @@ class Backoff:
 
     def __attrs_post_init__(self) -> None:
         seconds("Backoff's first", self.first)
-        seconds("Backoff's longest", self.longest)
+        if isinf(seconds("Backoff's longest", self.longest)):
+            raise ValueError("Backoff's longest is a pause that ends, not inf")
 
     def pauses(self) -> Iterator[float]:
         """The pauses to make, one after the other, without end."""

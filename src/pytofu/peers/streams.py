@@ -1,6 +1,7 @@
 """Streams: items both ways under one message_id, each direction held back by its own credit."""
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Self
 
@@ -210,9 +211,12 @@ class AcceptedStream(Stream):
 class OpenedStream(Stream):
     """The side that opened it: `async with peer.stream(...) as stream`."""
 
-    def __init__(self, outlet: Outlet, ident: int, budget: Budget) -> None:
+    def __init__(
+        self, outlet: Outlet, ident: int, budget: Budget, on_over: Callable[[], None]
+    ) -> None:
         super().__init__(outlet, ident, OpCode.REQUEST, budget)
         self._result = b""
+        self._on_over = on_over
 
     @property
     def over(self) -> bool:
@@ -244,11 +248,14 @@ class OpenedStream(Stream):
             raise trio.BrokenResourceError("the peer has ended the stream")
 
     def arrived(self, message: Message, headers: Headers) -> None:
-        """Take a frame from the peer; one without `more` ends the stream."""
+        """Take a frame from the peer; one without `more` ends the stream, and is the last."""
+        if self._over:
+            return
         if message.has_more():
             super().arrived(message, headers)
             return
         self._over = True
+        self._on_over()
         error = error_of(headers, message.payload)
         if error is not None:
             self.fail(error)
