@@ -24,7 +24,8 @@ class FairMailBox(MailBox[Message]):
     __slots__ = ("_due", "_own", "_own_turn", "_sent", "look_at", "taken", "turns")
 
     def __init__(self) -> None:
-        MailBox.__init__(self)  # by its name, for the twin, which is no MailBox
+        # By its name: the twin is no MailBox.
+        MailBox.__init__(self)  # pyright: ignore[reportUnknownMemberType]
         # What belongs to no channel, and comes in order with all; the program may add without end.
         self._own: deque[Message] = deque()
         self._own_turn: Inbox = []  # stands for it among the turns
@@ -102,7 +103,7 @@ class FairMailBox(MailBox[Message]):
 
     def close(self) -> list[Message]:
         """Refuse further messages, wake all receivers, and hand back what waits."""
-        MailBox.close(self)
+        MailBox.close(self)  # pyright: ignore[reportUnknownMemberType]
         messages = list(self._own)
         self._own.clear()
         for inbox in self.turns:
