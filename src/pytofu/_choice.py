@@ -73,7 +73,7 @@ def twin(pure: Any) -> Any:
     this one inherits from: all but `__init__`, which C calls without looking for it.
     What has a slot in C, as `__init__` and `__eq__`, keeps C's own description.
     """
-    here: Any = getattr(import_module("pytofu._core"), pure.__name__)
+    here: Any = getattr(import_module("pytofu._core"), pure.__qualname__.replace(".", "_"))
     if not isinstance(pure, type):
         return update_wrapper(here, pure)
     for name in ("__module__", "__name__", "__qualname__", "__doc__", "__slots__"):

@@ -143,6 +143,7 @@ cdef BinaryHeader header_of(
     return header
 
 
+include "_core_slots.pxi"
 include "_core_accounts.pxi"
 include "_core_message.pxi"
 include "_core_framing.pxi"

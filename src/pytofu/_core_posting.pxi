@@ -26,6 +26,7 @@ cdef class Poster:
     cdef public long long answered
 
     def __init__(self, group, numbers, mailbox):
+        find_slots()
         Poster._pure.__init__(self, group, numbers, mailbox)
 
     cdef bint posted(self, Message message) except -1:
@@ -41,16 +42,20 @@ cdef class Poster:
         if (
             opcode > _SIGNAL
             or channel is None
-            or channel.group is not self._group
+            or not _senders.is_in(channel)  # a listener
+            or _group.get(channel) is not self._group
             or self._mailbox._closed  # the group is closing
         ):
             return False
         if type(message._account) is ChannelAccount and (<ChannelAccount>message._account).closed:
             return False
-        conversation = channel.conversation
-        if conversation is None or conversation.post_rules[opcode] is not None:
+        conversation = _conversation.get(channel)
+        if not _writer.is_in(conversation):
             return False
-        writer = conversation.writer
+        rules = _post_rules.get(conversation)
+        if type(rules) is not tuple or (<tuple>rules)[opcode] is not None:
+            return False
+        writer = _writer.get(conversation)
         if type(writer) is not FrameWriter or (<FrameWriter>writer).size > self._queues.limit:
             return False
         cdef int burst = (<FrameWriter>writer).queue(message)
@@ -59,7 +64,7 @@ cdef class Poster:
         message.give_up()
         if burst:
             self._group.work_on(channel)
-        elif not channel.has_work:
+        elif not _has_work.get(channel):
             if not self._mailbox.turns and self._mailbox.taken != self.answered:
                 self.answered = self._mailbox.taken
                 self._group.work_on(channel)
@@ -70,13 +75,13 @@ cdef class Poster:
     def where_to_wait(self, message):
         if type(message) is Message:
             channel = self._channels.get((<Message>message)._header.channel_number)
-            conversation = None if channel is None else channel.conversation
-            if conversation is not None:
-                writer = conversation.writer
-                if (
-                    type(writer) is FrameWriter
-                    and (<FrameWriter>writer).held <= channel._high_water
-                    and channel._senders is None
-                ):
-                    return None
+            if _senders.is_in(channel) and _senders.get(channel) is None:
+                conversation = _conversation.get(channel)
+                if _writer.is_in(conversation):
+                    writer = _writer.get(conversation)
+                    if (
+                        type(writer) is FrameWriter
+                        and (<FrameWriter>writer).held <= _high_water.get(channel)
+                    ):
+                        return None
         return Poster._pure.where_to_wait(self, message)

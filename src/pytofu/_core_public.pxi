@@ -12,6 +12,7 @@ cdef class Belonging:
         Belonging._pure.__init__(self)
 
     cdef bint is_here(self):
+        # Nowhere as long as it has not been made: then nothing of what it has is None.
         return PyThread_get_thread_ident() == self._thread
 
 
@@ -27,9 +28,9 @@ cdef class ChannelGroup(Belonging):
 
     def post(self, holder):
         if self.is_here():
-            message = getattr(holder, "_value", None)
+            message = _held.get(holder) if _held.is_in(holder) else None
             if type(message) is Message and self._poster.posted(message):
-                holder._value = None
+                _held.set(holder, None)
                 return (<Message>message)._header
         return ChannelGroup._pure.post(self, holder)
 
@@ -45,19 +46,52 @@ cdef class Ampe(Belonging):
     cdef public object _engine
 
     def __init__(self, engine):
+        find_slots()
         Ampe._pure.__init__(self, engine)
 
     def get(self, strategy=AllocationStrategy.ALWAYS):
-        if self._budget.free > 0 and self.is_here() and not self._engine.closing:
-            return self._budget.lend()
-        return Ampe._pure.get(self, strategy)
+        return self._budget.lend() if self.can_lend() else Ampe._pure.get(self, strategy)
+
+    cdef bint can_lend(self) except -1:
+        return self.is_here() and self._budget.free > 0 and not self._engine.closing
 
     def put(self, holder):
-        if self.is_here():
-            message = getattr(holder, "_value", self)  # itself: that is no message
-            if message is None:
-                return
-            if type(message) is Message and self._budget.takes_back(message):
-                holder._value = None
-                return
-        Ampe._pure.put(self, holder)
+        if not self.took_back(holder):
+            Ampe._pure.put(self, holder)
+
+    cdef bint took_back(self, holder) except -1:
+        """Whether the holder is empty now; else nothing has changed."""
+        if not self.is_here() or not _held.is_in(holder):
+            return False
+        message = _held.get(holder)
+        if message is None:
+            return True
+        if type(message) is not Message or not self._budget.takes_back(message):
+            return False
+        _held.set(holder, None)
+        return True
+
+
+cdef Slot _ampe = None
+
+
+def borrowed_message___enter__(self):
+    global _ampe
+    if _ampe is None:
+        from pytofu.public.borrowing import borrowed_message
+
+        _ampe = Slot(borrowed_message, "_ampe")
+    if _held is not None and _ampe.is_in(self) and _held.get(self) is None:
+        ampe = _ampe.get(self)
+        if type(ampe) is Ampe and (<Ampe>ampe).can_lend():
+            _held.set(self, (<Ampe>ampe)._budget.lend())
+            return self
+    return borrowed_message___enter__.__wrapped__(self)
+
+
+def borrowed_message___exit__(self, exc_type, exc, traceback):
+    if _ampe is not None and _ampe.is_in(self):
+        ampe = _ampe.get(self)
+        if type(ampe) is Ampe and (<Ampe>ampe).took_back(self):
+            return None
+    return borrowed_message___exit__.__wrapped__(self, exc_type, exc, traceback)

@@ -17,7 +17,7 @@ DEEDS: Final = st.lists(
             [
                 *("get", "make", "post", "post", "post", "answer", "receive", "receive", "wait"),
                 *("turn", "put", "twice", "odd", "other", "none", "send", "trace", "bye", "drop"),
-                "update",
+                *("update", "borrow", "borrow"),
             ]
         ),
         st.integers(0, 3),
@@ -41,6 +41,7 @@ class Program:
         self.mine: list[Any] = []  # holders
         self.told: list[Any] = []
         self.holder = world.find("values.holder.Holder")
+        self.borrowed = world.find("public.borrowing.borrowed_message")
         self.message = world.find("values.message.Message")
         self.trace = world.find("values.message.trace_releases")
         self.opcodes = world.find("values.header.OpCode")
@@ -85,6 +86,12 @@ class Program:
                 self.tell(message is None)
                 if message is not None:
                     self.mine.append(self.holder(message))
+            case "borrow":
+                with self.borrowed(ampe, self.strategies[which % 2]) as holder:
+                    self.tell(holder.is_empty())
+                    if which > 1 and holder.value is not None:
+                        self.fill(holder.value, deed, number, which, size)
+                        group.post(holder)
             case "make":
                 self.mine.append(self.holder(self.message()))
             case "post" | "send" | "odd" | "other":

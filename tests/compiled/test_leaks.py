@@ -80,7 +80,15 @@ PROGRAM: Final = [
     *[("receive", 1, 0), ("wait", 3, 0), ("answer", 1, 0), ("put", 0, 0), ("twice", 0, 0)],
     *[("odd", 0, 64), ("odd", 1, 65), ("other", 0, 0), ("none", 1, 1), ("make", 0, 0)],
     *[("post", 2, 65_536), ("post", 2, 65_535), ("post", 2, 60_000), ("update", 0, 0)],
-    *[("trace", 0, 0), ("post", 0, 0), ("trace", 1, 0), ("bye", 1, 0), ("drop", 3, 0)],
+    *[
+        ("borrow", 0, 0),
+        ("borrow", 2, 64),
+        ("trace", 0, 0),
+        ("post", 0, 0),
+        ("trace", 1, 0),
+        ("bye", 1, 0),
+        ("drop", 3, 0),
+    ],
 ]
 
 

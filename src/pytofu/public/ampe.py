@@ -71,9 +71,9 @@ class Ampe(Belonging):
     __slots__ = ("_budget", "_engine")
 
     def __init__(self, engine: Engine) -> None:
-        Belonging.__init__(self)
         self._engine = engine
         self._budget = engine.budget
+        Belonging.__init__(self)  # last: what belongs to a thread is whole
 
     @overload
     def get(

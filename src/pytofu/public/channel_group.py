@@ -55,12 +55,12 @@ class ChannelGroup(Belonging):
     __slots__ = ("_group", "_mailbox", "_next_checkpoint", "_poster", "_token")
 
     def __init__(self, group: "Group") -> None:
-        Belonging.__init__(self)
         self._token = trio.lowlevel.current_trio_token()
         self._group = group
         self._poster = group.poster
         self._mailbox = group.mailbox
         self._next_checkpoint = light_checkpoints()
+        Belonging.__init__(self)  # last: what belongs to a thread is whole
 
     @trio.lowlevel.enable_ki_protection
     def post(self, holder: Holder[Message]) -> BinaryHeader:
