@@ -13,7 +13,7 @@ import struct
 cimport cython
 
 from pytofu.patterns.arguments import as_bytes, whole_number
-from pytofu.patterns.result import Err
+from pytofu.patterns.result import OK, Err
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values import header as _header
 from pytofu.values.errors import AmpeException

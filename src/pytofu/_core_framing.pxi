@@ -8,6 +8,8 @@ cdef enum:
     _LONG_BURST = 128
     _BLOCK_LEN = 64 * 1024
     _HEADER_LEN = 16
+    _LARGE = 32 * 1024
+    _RECEIVE_LEN = 16 + 65535
     _SENT_BITS = 0b0010_1111
     _ENGINE_BIT = 0b0001_0000
     _RESPONSE = 1
@@ -49,6 +51,34 @@ cdef class FrameReader:
         self._data = self.refused = b""
         self._needed = _HEADER_LEN
         self.longest = _HEADER_LEN + 2 * _LONGEST_PART
+
+    @property
+    def unread(self):
+        """Bytes that were fed and that `read` has not looked at yet, stopped by its limit."""
+        return len(self._data) - self._pos
+
+    @property
+    def busy(self):
+        """Whether there is more than what was read: unread bytes, or a part of a frame."""
+        return self.kept > 0 or self._pos < len(self._data)
+
+    @property
+    def wanted(self):
+        """How many bytes to ask for.
+
+        That is the rest of a large frame, so that the next call begins with a frame, or else as
+        much as makes sense.
+        """
+        if self._needed < _LARGE or not self.kept:
+            return min(self.longest, _RECEIVE_LEN)
+        return self._needed - self.kept
+
+    def feed(self, data):
+        if self.kept or self.oversized or self.violation is not None or type(data) is not bytes:
+            FrameReader._pure.feed(self, data)
+        else:
+            self._data = data
+            self._pos = 0
 
     def read(self, channel_number, rules, Py_ssize_t limit):
         global _without_local_headers
@@ -129,14 +159,14 @@ cdef class FrameReader:
 
 
 cdef class FrameWriter:
-    cdef public object _begin
-    cdef public object _block
-    cdef public object _block_count
+    cdef public Py_ssize_t _begin
+    cdef public bytes _block
+    cdef public Py_ssize_t _block_count
     cdef public Py_ssize_t _count
     cdef public Py_ssize_t _joined
     cdef public object _keep
     cdef public object _kept
-    cdef public object _offset
+    cdef public Py_ssize_t _offset
     cdef public list _open
     cdef public Py_ssize_t _open_len
     cdef public object _sealed
@@ -226,7 +256,30 @@ cdef class FrameWriter:
     cdef int seal(self) except -1:
         if self._sealed is None:
             self._sealed = deque()
-        self._sealed.append((b"".join(self._open), self._count))
+        self._sealed.append((self.joined(), self._count))
+        return self.open_anew()
+
+    cdef bytes joined(self):
+        return self._open[0] if len(self._open) == 1 else b"".join(self._open)
+
+    cdef int open_anew(self) except -1:
         self._open = []
         self._joined = self._open_len = self._count = 0
         return 0
+
+    def block(self):
+        if self._block or self._sealed is not None:
+            return FrameWriter._pure.block(self)
+        self._block = self.joined()
+        self._block_count = self._count
+        self.open_anew()
+        return self._block
+
+    def wrote(self, Py_ssize_t length):
+        if self._keep or self._offset + length < len(self._block):
+            return FrameWriter._pure.wrote(self, length)
+        self.size -= length
+        self.held -= length
+        self._block = b""
+        self._offset = self._begin = 0
+        return self._block_count

@@ -21,6 +21,15 @@ cdef class FairMailBox:
     def __init__(self):
         FairMailBox._pure.__init__(self)
 
+    def send_to(self, list inbox not None, list messages not None):
+        if self._closed or self._waiting:
+            return FairMailBox._pure.send_to(self, inbox, messages)
+        if not inbox:
+            self.turns.append(inbox)
+        inbox[:0] = messages if len(messages) == 1 else messages[::-1]
+        self._sent += len(messages)
+        return OK
+
     def take(self):
         return self.next()
 
