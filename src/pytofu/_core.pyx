@@ -46,7 +46,7 @@ cdef class BinaryHeader:
         body_len=0,
     ):
         self.channel_number = channel_number
-        self.proto_byte = proto if isinstance(proto, int) else proto.to_byte()
+        self.proto_byte = proto if isinstance(proto, int) else _header.byte_of(proto)
         self.status = status
         self.message_id = message_id
         self.text_headers_len = text_headers_len
@@ -66,7 +66,7 @@ cdef class BinaryHeader:
 
     @proto.setter
     def proto(self, fields):
-        self.proto_byte = fields.to_byte()
+        self.proto_byte = _header.byte_of(fields)
 
     def _fields(self):
         return (

@@ -50,10 +50,15 @@ cdef class Ampe(Belonging):
         Ampe._pure.__init__(self, engine)
 
     def get(self, strategy=AllocationStrategy.ALWAYS):
-        return self._budget.lend() if self.can_lend() else Ampe._pure.get(self, strategy)
+        return self._budget.lend() if self.can_lend(strategy) else Ampe._pure.get(self, strategy)
 
-    cdef bint can_lend(self) except -1:
-        return self.is_here() and self._budget.free > 0 and not self._engine.closing
+    cdef bint can_lend(self, strategy) except -1:
+        return (
+            type(strategy) is AllocationStrategy
+            and self.is_here()
+            and self._budget.free > 0
+            and not self._engine.closing
+        )
 
     def put(self, holder):
         if not self.took_back(holder):
@@ -72,18 +77,18 @@ cdef class Ampe(Belonging):
         return True
 
 
-cdef Slot _ampe = None
+cdef Slot _ampe = None, _strategy = None
 
 
 def borrowed_message___enter__(self):
-    global _ampe
-    if _ampe is None:
+    global _ampe, _strategy
+    if _strategy is None:
         from pytofu.public.borrowing import borrowed_message
 
-        _ampe = Slot(borrowed_message, "_ampe")
+        _ampe, _strategy = Slot(borrowed_message, "_ampe"), Slot(borrowed_message, "_strategy")
     if _held is not None and _ampe.is_in(self) and _held.get(self) is None:
         ampe = _ampe.get(self)
-        if type(ampe) is Ampe and (<Ampe>ampe).can_lend():
+        if type(ampe) is Ampe and (<Ampe>ampe).can_lend(_strategy.get(self)):
             _held.set(self, (<Ampe>ampe)._budget.lend())
             return self
     return borrowed_message___enter__.__wrapped__(self)

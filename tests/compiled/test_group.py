@@ -125,7 +125,7 @@ class Program:
                 first(self.holder(message))
             case "none":
                 wrong = [None, self.holder(), self.holder(3), self.message][which]
-                (ampe.put, group.post)[size % 2](wrong)
+                (ampe.put, group.post, ampe.get)[size % 3](wrong)
             case "trace":
                 self.trace(which % 2 == 0)
             case "bye":

@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 import trio
 
+from pytofu.patterns.arguments import seconds
 from pytofu.patterns.result import OK, Err, Ok, Result
 
 
@@ -86,8 +87,11 @@ class MailBox[T]:
         """The next item, waiting for it `timeout` seconds at most (0 polls).
 
         `Err` with TIMEOUT, with INTERRUPTED after `interrupt`, or with CLOSED after `close`.
-        Cancelling loses no item. A checkpoint, always.
+        Cancelling loses no item. A checkpoint, always. Raises `TypeError` for what is no number,
+        `ValueError` for what is no time.
         """
+        if timeout != math.inf:
+            seconds("MailBox.receive's timeout", timeout, or_none=True)
         if self or self._interrupted or self._closed:
             await trio.lowlevel.checkpoint()  # `_wait` will not wait
         if timeout == math.inf:

@@ -10,7 +10,7 @@ import attrs
 from attrs.validators import and_, ge, gt, le, optional
 
 from pytofu.links.settings import TCPSettings
-from pytofu.patterns.arguments import must_be, must_be_callable, whole_number, wrong_type
+from pytofu.patterns.arguments import as_float, must_be, must_be_callable, whole_number, wrong_type
 from pytofu.protocol.conversation import TimeLimits
 from pytofu.values.peer_info import PeerInfo
 
@@ -31,7 +31,7 @@ def _max_default(number: int | None) -> int:
     return given or DEFAULT_MAX_POOL_MSGS
 
 
-def _has_its_type(options: "Options", option: "attrs.Attribute[Any]", given: object) -> None:
+def _has_its_type(options: "Options", option: "attrs.Attribute[Any]", given: Any) -> None:
     what, kinds = f"Options.{option.name}", get_args(option.type) or (option.type,)
     if given is None and NoneType in kinds:
         return
@@ -41,6 +41,7 @@ def _has_its_type(options: "Options", option: "attrs.Attribute[Any]", given: obj
         if isinstance(given, bool):
             raise wrong_type(what, "a number", given)
         must_be(what, "a number", (int, float), given)
+        as_float(what, given)
     elif bool in kinds:
         must_be(what, "True or False", bool, given)
     elif ssl.SSLContext in kinds:

@@ -3,6 +3,7 @@
 Nothing here runs unless something is wrong, or costs more than a comparison of types.
 """
 
+import math
 import operator
 from types import UnionType
 from typing import Any
@@ -53,6 +54,28 @@ def whole_number(what: str, number: Any) -> int:
 
 def _int_of(number: object) -> str:
     return f"int({number!r})" if isinstance(number, str) and number.isdecimal() else ""
+
+
+def seconds(what: str, number: float, *, or_none: bool = False) -> float:
+    """A time. Raises `TypeError` for what is no number, ValueError for one that is no time.
+
+    0 is one with `or_none`: no time at all.
+    """
+    if isinstance(number, bool):
+        raise wrong_type(what, "a number of seconds", number)
+    must_be(what, "a number of seconds", (int, float), number)
+    time = as_float(what, number)
+    if math.isnan(time) or time < 0 or (time == 0 and not or_none):
+        raise ValueError(f"{what} takes {'at least' if or_none else 'more than'} 0, not {number!r}")
+    return time
+
+
+def as_float(what: str, number: float) -> float:
+    """A number as a float. Raises `ValueError` for an int that is too large for one."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValueError(f"{what} takes what a float can have, not {shown(number)}") from None
 
 
 def must_be_callable(what: str, function: object) -> None:

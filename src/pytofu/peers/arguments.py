@@ -1,7 +1,6 @@
 """What programs give to peers, looked at before anything is opened or sent."""
 
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -58,19 +57,6 @@ def must_be_error(what: str, kind: Any) -> None:
     must_be(what, "classes of exceptions", type, kind)
     if not issubclass(kind, Exception):
         raise wrong_type(what, "classes of exceptions", kind)
-
-
-def seconds(what: str, number: float, *, or_none: bool = False) -> float:
-    """A time. Raises `TypeError` for what is no number, ValueError for one that is no time.
-
-    0 is one with `or_none`: no time at all.
-    """
-    if isinstance(number, bool):
-        raise wrong_type(what, "a number of seconds", number)
-    must_be(what, "a number of seconds", (int, float), number)
-    if math.isnan(number) or number < 0 or (number == 0 and not or_none):
-        raise ValueError(f"{what} takes {'at least' if or_none else 'more than'} 0, not {number!r}")
-    return number
 
 
 def count(what: str, number: int) -> int:

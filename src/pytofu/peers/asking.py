@@ -26,6 +26,7 @@ from pytofu.peers.wire import (
     Headers,
 )
 from pytofu.public.managers import block
+from pytofu.values.errors import InvalidMessageException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
@@ -96,7 +97,7 @@ class Asking:
                 await self._outlet.send_parts(OpCode.REQUEST, ident, lines, body)
             await call.wait()
         except BaseException as error:
-            if not isinstance(error, NotSent):
+            if not isinstance(error, NotSent | InvalidMessageException):  # nothing has left then
                 self.cancel(ident)
             raise
         finally:
@@ -129,12 +130,14 @@ class Asking:
             # What the peer has ended is nothing it is busy with, however long the block lasts.
             stream = OpenedStream(self._outlet, self._next_id, self._budget, self._free_slot)
             ident = self.register(stream)
+            sent = False
             try:
                 await self._outlet.send(OpCode.REQUEST, ident, lines, body, more=True)
+                sent = True
                 yield stream
             finally:
                 self.forget(ident)
-                if not stream.over:
+                if sent and not stream.over:
                     self.cancel(ident)
                 stream.fail(RemoteError("CANCELLED", "the stream's block was left"))
         finally:

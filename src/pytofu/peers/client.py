@@ -9,11 +9,11 @@ from typing import Final
 
 import trio
 
+from pytofu.patterns.arguments import seconds
 from pytofu.peers.arguments import (
     client_target,
     must_be_optional,
     must_take,
-    seconds,
 )
 from pytofu.peers.ctrl_c import run_program
 from pytofu.peers.errors import ConnectError
@@ -21,6 +21,7 @@ from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
 from pytofu.peers.incoming import NO_HEADERS
 from pytofu.peers.link import BYE_TIME, Link
+from pytofu.peers.outlet import encoded
 from pytofu.peers.peer import Handler, OnPeer, Peer
 from pytofu.peers.reconnect import Backoff, LastingPeer
 from pytofu.peers.wire import FEATURES, Features, checked
@@ -74,6 +75,7 @@ async def connect(
     if heartbeat is not None and seconds("connect's heartbeat", heartbeat) == math.inf:
         raise ValueError("connect's heartbeat takes a time with an end, not inf: None is none")
     lines = list(checked("connect's hello", hello).items())
+    encoded(*lines)  # raises for what no message can carry, before anything is opened
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
     async with engine_manager as engine, engine.open_channel_group(tls_client=tls) as chnls:
         failure: BaseException | None = None

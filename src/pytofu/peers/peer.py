@@ -6,7 +6,8 @@ from typing import Final
 
 import trio
 
-from pytofu.peers.arguments import seconds as time_of
+from pytofu.patterns.arguments import must_be
+from pytofu.patterns.arguments import seconds as time_of
 from pytofu.peers.codec import Codec
 from pytofu.peers.ctrl_c import protected
 from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
@@ -59,6 +60,7 @@ class Peer:
 
         A checkpoint. Cancelling it cancels the handler, and never waits for that.
         """
+        must_be("idempotent", "True or False", bool, idempotent)
         return await self._link.asking.call(method, headers, body)
 
     def stream(

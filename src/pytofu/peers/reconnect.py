@@ -9,7 +9,8 @@ from typing import Final, Self
 import attrs
 import trio
 
-from pytofu.peers.arguments import seconds
+from pytofu.patterns.arguments import must_be
+from pytofu.patterns.arguments import seconds as time_of
 from pytofu.peers.ctrl_c import protected, run_program
 from pytofu.peers.errors import ConnectError, NotSent, RemoteError, Unanswered
 from pytofu.peers.incoming import NO_HEADERS, Incoming
@@ -38,8 +39,8 @@ class Backoff:
     longest: float = 5.0
 
     def __attrs_post_init__(self) -> None:
-        seconds("Backoff's first", self.first)
-        if isinf(seconds("Backoff's longest", self.longest)):
+        time_of("Backoff's first", self.first)
+        if isinf(time_of("Backoff's longest", self.longest)):
             raise ValueError("Backoff's longest is a pause that ends, not inf")
 
     def pauses(self) -> Iterator[float]:
@@ -125,6 +126,7 @@ class LastingPeer(Peer):
 
         What is in doubt is repeated if it is `idempotent`, else raises `Unanswered`.
         """
+        must_be("idempotent", "True or False", bool, idempotent)
         link: Link | None = None
         while True:
             link = await self.wait_link(link)
@@ -205,6 +207,7 @@ class LastingPeer(Peer):
     @protected
     async def drain(self, seconds: float = BYE_TIME) -> None:
         """As `Peer.drain`; no more connections are made."""
+        time_of("Peer.drain", seconds, or_none=True)
         self.close()
         await super().drain(seconds)
 

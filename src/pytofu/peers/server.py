@@ -6,11 +6,11 @@ from functools import partial
 
 import trio
 
+from pytofu.patterns.arguments import seconds, wrong_type
 from pytofu.peers.arguments import (
     count,
     must_be_optional,
     must_take,
-    seconds,
     server_target,
 )
 from pytofu.peers.calls import log
@@ -69,6 +69,8 @@ async def serve(
     must_be_optional("serve's topics", "Topics", Topics, topics, "Topics()")
     must_be_optional("serve's ampe", "an Ampe", Ampe, ampe)
     must_be_optional("serve's tls", "an ssl.SSLContext", ssl.SSLContext, tls)
+    if not callable(getattr(task_status, "started", None)):
+        raise wrong_type("serve's task_status", "what nursery.start gives", task_status)
     count("serve's calls_per_peer", calls_per_peer)
     seconds("serve's grace", grace, or_none=True)
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)

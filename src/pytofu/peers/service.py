@@ -8,13 +8,15 @@ from typing import Any, overload
 import attrs
 
 from pytofu.patterns.arguments import must_be, must_be_callable
+from pytofu.patterns.result import Err
 from pytofu.peers.arguments import must_be_error, must_be_optional
 from pytofu.peers.codec import Codec
 from pytofu.peers.errors import RemoteError
 from pytofu.peers.incoming import Incoming, Reply
 from pytofu.peers.methods import Method, method_of
 from pytofu.peers.peer import Peer
-from pytofu.peers.wire import CODES, CONTENT_TYPE
+from pytofu.peers.wire import CODES, CONTENT_TYPE, METHOD
+from pytofu.values.text_headers import TextHeaders
 
 
 @attrs.frozen
@@ -71,6 +73,8 @@ class Service:
         must_be_callable("Service.method", function)
         must_be("the name of a method", "text", str, name)
         name = name or function.__name__
+        if isinstance(TextHeaders().try_append(METHOD, name), Err):
+            raise ValueError(f"no header can carry the name of a method {name!r}")
         if name in self._methods:
             raise ValueError(f"there is a method {name!r} already")
         parameters = inspect.signature(function, eval_str=True).parameters

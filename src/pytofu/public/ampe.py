@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Final, Literal, overload
 
 import attrs
 import trio
@@ -24,6 +24,8 @@ from pytofu.values.errors import AmpeException
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
+
+_ALWAYS: Final = AllocationStrategy.ALWAYS
 
 
 @attrs.frozen
@@ -86,11 +88,13 @@ class Ampe(Belonging):
         """A message: from the pool or, with ALWAYS, a new one when the pool is empty.
 
         None when the pool is empty and the strategy is POOL_ONLY. Raises `ShutdownException` once
-        the engine shuts down.
+        the engine shuts down, and `TypeError` for what is no strategy.
         """
         # What `public_api` does, written out: this is the hot path.
         if here() != self._thread:
             raise self._misplaced("Ampe.get")
+        if strategy is not _ALWAYS:
+            must_be("Ampe.get", "an AllocationStrategy", AllocationStrategy, strategy)
         if self._engine.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
         return self._budget.get(strategy)

@@ -1,7 +1,7 @@
 """`ChannelGroup`: what an application talks to (PROTOCOL 2 to 4; pattern guide, section 12)."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Never, Self, overload
+from typing import TYPE_CHECKING, Final, Never, Self, overload
 
 import attrs
 import trio
@@ -23,6 +23,9 @@ from pytofu.values.status import AmpeError
 
 if TYPE_CHECKING:
     from pytofu.engine.group import Group
+
+_LONGEST_NS: Final = 1 << 63
+"""Three centuries."""
 
 
 @attrs.frozen
@@ -155,7 +158,7 @@ class ChannelGroup(Belonging):
         if timeout_ns is None:
             result = await group.receive_some_time()
         else:
-            result = await group.receive(max(timeout_ns, 0) / 1e9)
+            result = await group.receive(min(max(timeout_ns, 0), _LONGEST_NS) / 1e9)
         if isinstance(result, Ok):
             return result.value
         if result.error is MailBoxStatus.TIMEOUT:
@@ -228,6 +231,8 @@ class ChannelGroup(Belonging):
         """
         if here() != self._thread:
             raise self._misplaced("ChannelGroup.queued_bytes")
+        if type(channel_number) is not int:
+            channel_number = whole_number("channel_number", channel_number)
         return self._group.poster.queued_bytes(channel_number)
 
     @public_api

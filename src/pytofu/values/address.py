@@ -76,6 +76,14 @@ def _name(name: str) -> str:
     return _text("name", name)
 
 
+def _name_or_none(name: str | None) -> str | None:
+    return None if name is None else _text("server_hostname", name)
+
+
+def _reason(reason: str) -> str:
+    return _text("reason", reason)
+
+
 @attrs.frozen
 class TCPClientAddress:
     """Where to connect to over TCP: a host name or IP literal, and a port.
@@ -130,7 +138,7 @@ class TLSClientAddress:
 
     host: str = attrs.field(default=None, converter=_host_or_default)
     port: int = attrs.field(default=None, converter=_port_or_default)
-    server_hostname: str | None = None
+    server_hostname: str | None = attrs.field(default=None, converter=_name_or_none)
 
     def format(self, message: Message | None) -> None:
         """Make the message a HelloRequest to this address: set the opcode, append the header.
@@ -256,7 +264,7 @@ class WrongAddress:
     All are equal, whatever their reasons. Source: PROTOCOL 1 (addresses).
     """
 
-    reason: str = attrs.field(default="", eq=False)
+    reason: str = attrs.field(default="", eq=False, converter=_reason)
 
     def format(self, message: Message | None) -> None:
         """Raise `WrongAddressException`; the message stays as it is."""

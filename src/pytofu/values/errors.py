@@ -8,9 +8,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from pytofu.values.status import AmpeError
+from pytofu.patterns.arguments import must_be
+from pytofu.values.status import AmpeError, AmpeStatus
 
 _BY_ERROR: Final[dict[AmpeError, type["AmpeException"]]] = {}
+
+
+def _error_of(given: object) -> str:
+    """What helps who has a status in hand."""
+    return "status.to_error() is that of a status" if isinstance(given, AmpeStatus) else ""
 
 
 class AmpeException(Exception):
@@ -25,6 +31,8 @@ class AmpeException(Exception):
     message: str
 
     def __init__(self, error: AmpeError, message: str = "") -> None:
+        must_be("AmpeException", "an AmpeError", AmpeError, error, _error_of(error))
+        must_be("AmpeException's message", "text", str, message)
         self.error_code = error
         self.message = message or error.name
         super().__init__(f"{error.name}: {message}" if message else error.name)
@@ -38,6 +46,7 @@ class AmpeException(Exception):
     @staticmethod
     def from_error(error: AmpeError, message: str = "") -> "AmpeException":
         """Return (not raise) the exception of an error, of the class `EXCEPTIONS` names."""
+        must_be("AmpeException.from_error", "an AmpeError", AmpeError, error, _error_of(error))
         return EXCEPTIONS[error](error, message)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from pytofu._choice import compiled, twin
-from pytofu.patterns.arguments import as_bytes, whole_number
+from pytofu.patterns.arguments import as_bytes, must_be, whole_number
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError, AmpeStatus
@@ -146,8 +146,24 @@ class ProtoFields:
 
     @staticmethod
     def from_byte(byte: int) -> "Result[ProtoFields, AmpeError]":
-        """Read a byte, 0-255; opcodes 10-15 are `Err(AmpeError.INVALID_OP_CODE)`."""
-        return _PROTO_FIELDS[byte]
+        """Read a byte; opcodes 10-15 are `Err(AmpeError.INVALID_OP_CODE)`.
+
+        Raises `TypeError` for what is no whole number, `ValueError` for one outside of 0 to 255.
+        """
+        return _PROTO_FIELDS[in_a_byte("byte", byte)]
+
+
+def byte_of(fields: ProtoFields) -> int:
+    """The byte of what a program gives as fields. Raises `TypeError` for what are none."""
+    must_be("BinaryHeader.proto", "ProtoFields", ProtoFields, fields)
+    return fields.to_byte()
+
+
+def in_a_byte(what: str, number: int) -> int:
+    """A whole number from 0 to 255. Raises `TypeError` or `ValueError`."""
+    if not 0 <= (byte := whole_number(what, number)) <= 255:
+        raise ValueError(f"{what} is 0 to 255, not {byte}")
+    return byte
 
 
 def _read_proto_byte(byte: int) -> Result[ProtoFields, AmpeError]:
@@ -206,7 +222,7 @@ class BinaryHeader:
         body_len: int = 0,
     ) -> None:
         self.channel_number = channel_number
-        self.proto_byte = proto if isinstance(proto, int) else proto.to_byte()
+        self.proto_byte = proto if isinstance(proto, int) else byte_of(proto)
         self.status = status
         self.message_id = message_id
         self.text_headers_len = text_headers_len
@@ -226,7 +242,7 @@ class BinaryHeader:
 
     @proto.setter
     def proto(self, fields: ProtoFields) -> None:
-        self.proto_byte = fields.to_byte()
+        self.proto_byte = byte_of(fields)
 
     def _fields(self) -> tuple[int, int, int, int, int, int]:
         return (

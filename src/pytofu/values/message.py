@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Never, Self
 
 from pytofu._choice import compiled, twin
-from pytofu.patterns.arguments import as_bytes, whole_number, wrong_type
+from pytofu.patterns.arguments import as_bytes, must_be, whole_number, wrong_type
 from pytofu.patterns.buffer import Appendable
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.errors import AmpeException
@@ -26,6 +26,7 @@ from pytofu.values.header import (
     BinaryHeader,
     MoreMessagesFlag,
     OpCode,
+    in_a_byte,
 )
 from pytofu.values.status import AmpeError, AmpeStatus
 from pytofu.values.text_headers import TextHeaders
@@ -81,6 +82,7 @@ def trace_releases(enabled: bool) -> None:
     Also switched on by the environment variable PYTOFU_TRACE_RELEASES=1 at import.
     """
     global _tracing
+    must_be("trace_releases", "True or False", bool, enabled)
     _tracing = enabled
 
 
@@ -242,7 +244,7 @@ class Message:
 
     @status.setter
     def status(self, status: AmpeStatus) -> None:
-        self.header.status = whole_number("status", status)
+        self.header.status = in_a_byte("status", status)
 
     @property
     def more(self) -> MoreMessagesFlag:
@@ -255,6 +257,8 @@ class Message:
     @more.setter
     def more(self, more: MoreMessagesFlag | bool) -> None:
         header = self.header
+        if type(more) is not bool:
+            more = MoreMessagesFlag(whole_number("more", more))
         header.proto_byte = header.proto_byte & ~MORE_BIT | (MORE_BIT if more else 0)
 
     def has_more(self) -> bool:
