@@ -75,26 +75,20 @@ def test_nothing_is_kept(twin: Twin, compiled: World) -> None:
         gc.unfreeze()
 
 
-PROGRAM: Final = [
+ROUND: Final = [
     *[("get", 0, 0), ("post", 0, 64), ("post", 1, 1), ("send", 2, 1024), ("turn", 0, 0)],
     *[("receive", 1, 0), ("wait", 3, 0), ("answer", 1, 0), ("put", 0, 0), ("twice", 0, 0)],
     *[("odd", 0, 64), ("odd", 1, 65), ("other", 0, 0), ("none", 1, 1), ("make", 0, 0)],
-    *[("post", 2, 65_536), ("post", 2, 65_535), ("post", 2, 60_000), ("update", 0, 0)],
-    *[
-        ("borrow", 0, 0),
-        ("borrow", 2, 64),
-        ("trace", 0, 0),
-        ("post", 0, 0),
-        ("trace", 1, 0),
-        ("bye", 1, 0),
-        ("drop", 3, 0),
-    ],
+    *[("borrow", 0, 0), ("borrow", 2, 64), ("trace", 0, 0), ("post", 0, 0), ("trace", 1, 0)],
+    *[("turn", 0, 0), ("receive", 1, 0), ("put", 0, 0), ("receive", 0, 0), ("put", 0, 0)],
 ]
+ROUNDS: Final = 20
 
 
 @pytest.mark.timeout(60)
 def test_a_program_keeps_nothing(compiled: World) -> None:
-    assert max(growth(lambda: program_history(compiled, PROGRAM))) < TIMES
+    # A run of Trio leaves some blocks, compiled or pure: fewer than one for each round.
+    assert max(growth(lambda: program_history(compiled, ROUND * ROUNDS))) < TIMES * ROUNDS / 2
 
 
 def test_a_leak_is_found() -> None:
