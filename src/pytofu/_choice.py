@@ -56,23 +56,34 @@ compiled: Final[bool] = is_usable(Path(__file__).parent, os.environ)
 """Whether the compiled core is in use. Environment: `PYTOFU_PURE=1` leaves it out."""
 
 
+def _members(pure: type, here: type) -> dict[str, Any]:
+    """What the pure class has, and what it inherits while the twin does not."""
+    members: dict[str, Any] = {}
+    for base in reversed(pure.__mro__):
+        ours = base is pure or base.__module__.startswith("pytofu.")
+        if ours and not issubclass(here, base):
+            members |= vars(base)
+    return members
+
+
 def twin(pure: Any) -> Any:
     """The compiled twin of a class or function, made to say of itself what the pure one says.
 
-    What a compiled class does not define, it takes over from the pure one: all but `__init__`,
-    which C calls without looking for it.
+    What a compiled class does not define, it takes over from the pure one, and from those that
+    this one inherits from: all but `__init__`, which C calls without looking for it.
     What has a slot in C, as `__init__` and `__eq__`, keeps C's own description.
     """
-    here: Any = getattr(import_module("pytofu._core"), pure.__name__)
+    here: Any = getattr(import_module("pytofu._core"), pure.__qualname__.replace(".", "_"))
     if not isinstance(pure, type):
         return update_wrapper(here, pure)
     for name in ("__module__", "__name__", "__qualname__", "__doc__", "__slots__"):
         setattr(here, name, getattr(pure, name))
     here.__signature__ = inspect.signature(pure)
     here._pure = pure  # to go on with where something is out of the ordinary
-    for name, member in vars(pure).items():
+    for name, member in _members(pure, here).items():
         if name not in vars(here):
-            if not inspect.ismemberdescriptor(member):  # a slot, which only its own class has
+            # Not a slot, or __weakref__, which only its own class has.
+            if not (inspect.ismemberdescriptor(member) or inspect.isgetsetdescriptor(member)):
                 setattr(here, name, member)
             continue
         here_member: Any = inspect.getattr_static(here, name, None)

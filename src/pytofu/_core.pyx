@@ -13,7 +13,8 @@ import struct
 cimport cython
 
 from pytofu.patterns.arguments import as_bytes, whole_number
-from pytofu.patterns.result import Err
+from pytofu.patterns.result import OK, Err
+from pytofu.values.allocation import AllocationStrategy
 from pytofu.values import header as _header
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError, AmpeStatus
@@ -142,6 +143,10 @@ cdef BinaryHeader header_of(
     return header
 
 
+include "_core_slots.pxi"
 include "_core_accounts.pxi"
 include "_core_message.pxi"
 include "_core_framing.pxi"
+include "_core_mailbox.pxi"
+include "_core_posting.pxi"
+include "_core_public.pxi"

@@ -38,13 +38,24 @@ cdef class Budget:
         self._forgotten = deque()
 
     def get(self, strategy):
-        cdef Message message
-        if self.free > 0:
-            self.free -= 1
-            message = Message()
-            message._account = self._loans
-            return message
-        return type(self)._pure.get(self, strategy)
+        return self.lend() if self.free > 0 else Budget._pure.get(self, strategy)
+
+    cdef Message lend(self):
+        cdef Message message = new_message()
+        self.free -= 1
+        message._account = self._loans
+        return message
+
+    def put(self, message):
+        if type(message) is not Message or not self.takes_back(message):
+            Budget._pure.put(self, message)
+
+    cdef bint takes_back(self, Message message) except -1:
+        """Whether it came from a pool, and is taken back; else nothing has changed."""
+        if message._account is None or not message.goes_quietly():
+            return False
+        message.give_up()
+        return True
 
 
 cdef class _Loans:

@@ -5,8 +5,11 @@ from libc.string cimport memcpy
 
 cdef enum:
     _BURST = 32
+    _LONG_BURST = 128
     _BLOCK_LEN = 64 * 1024
     _HEADER_LEN = 16
+    _LARGE = 32 * 1024
+    _RECEIVE_LEN = 16 + 65535
     _SENT_BITS = 0b0010_1111
     _ENGINE_BIT = 0b0001_0000
     _RESPONSE = 1
@@ -48,6 +51,34 @@ cdef class FrameReader:
         self._data = self.refused = b""
         self._needed = _HEADER_LEN
         self.longest = _HEADER_LEN + 2 * _LONGEST_PART
+
+    @property
+    def unread(self):
+        """Bytes that were fed and that `read` has not looked at yet, stopped by its limit."""
+        return len(self._data) - self._pos
+
+    @property
+    def busy(self):
+        """Whether there is more than what was read: unread bytes, or a part of a frame."""
+        return self.kept > 0 or self._pos < len(self._data)
+
+    @property
+    def wanted(self):
+        """How many bytes to ask for.
+
+        That is the rest of a large frame, so that the next call begins with a frame, or else as
+        much as makes sense.
+        """
+        if self._needed < _LARGE or not self.kept:
+            return min(self.longest, _RECEIVE_LEN)
+        return self._needed - self.kept
+
+    def feed(self, data):
+        if self.kept or self.oversized or self.violation is not None or type(data) is not bytes:
+            FrameReader._pure.feed(self, data)
+        else:
+            self._data = data
+            self._pos = 0
 
     def read(self, channel_number, rules, Py_ssize_t limit):
         global _without_local_headers
@@ -128,14 +159,14 @@ cdef class FrameReader:
 
 
 cdef class FrameWriter:
-    cdef public object _begin
-    cdef public object _block
-    cdef public object _block_count
+    cdef public Py_ssize_t _begin
+    cdef public bytes _block
+    cdef public Py_ssize_t _block_count
     cdef public Py_ssize_t _count
     cdef public Py_ssize_t _joined
     cdef public object _keep
     cdef public object _kept
-    cdef public object _offset
+    cdef public Py_ssize_t _offset
     cdef public list _open
     cdef public Py_ssize_t _open_len
     cdef public object _sealed
@@ -152,9 +183,16 @@ cdef class FrameWriter:
         self.burst = _BURST
 
     def push_ordinary(self, Message message not None):
-        # Whatever has another type or size than usual is for the pure code, which names what is wrong.
+        cdef int burst = self.queue(message)
+        return type(self)._pure.push_ordinary(self, message) if burst < 0 else burst == 1
+
+    cdef int queue(self, Message message) except -2:
+        """Whether it was ordinary, and a burst is complete now; -1, and nothing is done, if not.
+
+        What that may be is for the pure code, which names what is wrong.
+        """
         if type(message._header) is not BinaryHeader or type(message._body) is not bytes:
-            return type(self)._pure.push_ordinary(self, message)
+            return -1
         cdef BinaryHeader header = message._header
         if (
             type(header.proto_byte) is not int
@@ -163,10 +201,10 @@ cdef class FrameWriter:
             or not 0 <= header.proto_byte <= 255
             or not 0 < header.channel_number <= 65535
             or not 0 <= header.message_id <= 0xFFFF_FFFF_FFFF_FFFF
+            or message._text
+            or message._released
         ):
-            return type(self)._pure.push_ordinary(self, message)
-        if message._text or message._released:
-            return None
+            return -1
         cdef int proto = <int>header.proto_byte & ~_ENGINE_BIT
         cdef unsigned int channel_number = header.channel_number
         cdef unsigned long long message_id = header.message_id
@@ -177,7 +215,7 @@ cdef class FrameWriter:
             or (not message_id and proto & 15 == _RESPONSE)
             or length > _LONGEST_PART
         ):
-            return None
+            return -1
         if not message_id:
             header.message_id = _of_message()["next_message_id"]()
             message_id = header.message_id
@@ -207,6 +245,41 @@ cdef class FrameWriter:
         self.held += length
         self._open_len += length
         self._count += 1
-        if self._count == self.burst or self._open_len >= _BLOCK_LEN:
-            return self._close_burst()
-        return False
+        if self._open_len >= _BLOCK_LEN:
+            self.seal()
+            return 1
+        if self._count == self.burst:
+            self.burst = _LONG_BURST
+            return 1
+        return 0
+
+    cdef int seal(self) except -1:
+        if self._sealed is None:
+            self._sealed = deque()
+        self._sealed.append((self.joined(), self._count))
+        return self.open_anew()
+
+    cdef bytes joined(self):
+        return self._open[0] if len(self._open) == 1 else b"".join(self._open)
+
+    cdef int open_anew(self) except -1:
+        self._open = []
+        self._joined = self._open_len = self._count = 0
+        return 0
+
+    def block(self):
+        if self._block or self._sealed is not None:
+            return FrameWriter._pure.block(self)
+        self._block = self.joined()
+        self._block_count = self._count
+        self.open_anew()
+        return self._block
+
+    def wrote(self, Py_ssize_t length):
+        if self._keep or self._offset + length < len(self._block):
+            return FrameWriter._pure.wrote(self, length)
+        self.size -= length
+        self.held -= length
+        self._block = b""
+        self._offset = self._begin = 0
+        return self._block_count

@@ -40,6 +40,26 @@ cdef class Message:
         if self._released:
             raise self._misuse()
         self._released = _message["release_site"]() if _of_message()["_tracing"] else True
+        self.credit_account()
+        return self
+
+    cdef bint goes_quietly(self) except -1:
+        """Whether giving it up would call nothing that is Python: see `Poster`."""
+        if self._released or _of_message()["_tracing"]:
+            return False
+        account = self._account
+        if account is None:
+            return True
+        if type(account) is ChannelAccount:
+            return not (<ChannelAccount>account).budget.watchers
+        return type(account) is _Loans and not (<_Loans>account)._budget.watchers
+
+    cdef int give_up(self) except -1:
+        """`release` of one that goes quietly."""
+        self._released = True
+        return self.credit_account()
+
+    cdef int credit_account(self) except -1:
         account = self._account
         if account is not None:
             self._account = None
@@ -49,7 +69,7 @@ cdef class Message:
                 (<_Loans>account).count_back()
             else:
                 account.credit(self._cost)
-        return self
+        return 0
 
     def __del__(self):
         try:
@@ -134,3 +154,12 @@ cdef class Message:
         if self._released:
             raise self._misuse()
         return not self._header.proto_byte & 16
+
+
+cdef Message new_message():
+    cdef Message message = Message.__new__(Message)
+    message._cost = 0
+    message._header = new_header()
+    message._text = message._body = b""
+    message._released = False
+    return message

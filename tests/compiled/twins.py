@@ -32,8 +32,14 @@ INSIDE: Final = frozenset(
         "engine.accounts.Budget",
         "engine.accounts.ChannelAccount",
         "engine.accounts._Loans",
+        "engine.fair_mailbox.FairMailBox",
+        "engine.posting.Poster",
+        "engine.queues.SendQueues",
         "protocol.framing.FrameReader",
         "protocol.framing.FrameWriter",
+        "public.ampe.Ampe",
+        "public.belonging.Belonging",
+        "public.channel_group.ChannelGroup",
     }
 )
 """Twins that no program ever calls: what the engine does to them is compared, in test_inside.py and

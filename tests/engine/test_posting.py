@@ -109,12 +109,13 @@ async def test_a_defect_is_not_blamed_on_the_fields(
     async with open_app() as app:
         end = await open_end(app, side, ScriptedLink(), monkeypatch)
         message = made(app, OpCode.SIGNAL, end.number)
+        message.set_text_headers(b"name:value")  # which makes it no ordinary one
 
         def defect(*_: object) -> None:
             raise TypeError("a defect")
 
         with monkeypatch.context() as patch:
-            patch.setattr(FrameWriter, "push_ordinary", defect)
+            patch.setattr(FrameWriter, "push", defect)
             with pytest.raises(TypeError, match="a defect"):
                 app.chnls.post(Holder(message))
         app.ampe.put(Holder(message))

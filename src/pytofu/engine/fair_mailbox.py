@@ -6,7 +6,9 @@ a quiet channel brings is the next but few to be received, however much another 
 
 from collections import deque
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from pytofu._choice import compiled, twin
 from pytofu.engine.mailbox import MailBox, MailBoxStatus
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.message import Message
@@ -19,10 +21,11 @@ them are empty nearly always: an empty deque has room for sixty, a list for none
 class FairMailBox(MailBox[Message]):
     """See above; a `MailBox` in everything else."""
 
-    __slots__ = ("_due", "_own", "_own_turn", "_sent", "taken", "turns")
+    __slots__ = ("_due", "_own", "_own_turn", "_sent", "look_at", "taken", "turns")
 
     def __init__(self) -> None:
-        super().__init__()
+        # By its name: the twin is no MailBox.
+        MailBox.__init__(self)  # pyright: ignore[reportUnknownMemberType]
         # What belongs to no channel, and comes in order with all; the program may add without end.
         self._own: deque[Message] = deque()
         self._own_turn: Inbox = []  # stands for it among the turns
@@ -30,6 +33,8 @@ class FairMailBox(MailBox[Message]):
         self._sent = 0
         self.taken: int = 0
         """Messages taken so far."""
+        self.look_at: int = 0
+        """So many messages taken, the group looks at its sockets before it takes another."""
         self.turns: deque[Inbox] = deque()
         """The inboxes that hold something, the next to be taken from in front."""
 
@@ -98,7 +103,7 @@ class FairMailBox(MailBox[Message]):
 
     def close(self) -> list[Message]:
         """Refuse further messages, wake all receivers, and hand back what waits."""
-        super().close()
+        MailBox.close(self)  # pyright: ignore[reportUnknownMemberType]
         messages = list(self._own)
         self._own.clear()
         for inbox in self.turns:
@@ -106,3 +111,7 @@ class FairMailBox(MailBox[Message]):
             inbox.clear()
         self.turns.clear()
         return messages
+
+
+if compiled and not TYPE_CHECKING:
+    FairMailBox = twin(FairMailBox)

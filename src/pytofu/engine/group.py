@@ -45,6 +45,10 @@ _TAKEN_WITHOUT_A_LOOK: Final = 16
 channel sends need not wait until the mailbox is empty."""
 
 
+_not_interrupted: Final = trio.lowlevel.enable_ki_protection
+"""For what the compiled `post` calls: Trio knows that by its frame, and a compiled one has none."""
+
+
 class Group(GroupContext):
     """What a `ChannelGroup` stands for."""
 
@@ -68,6 +72,7 @@ class Group(GroupContext):
         self.traffic: Traffic = Traffic()
         self.deadlines: Deadlines = Deadlines(self._sleep_less)
         self.mailbox: FairMailBox = FairMailBox()
+        self.mailbox.look_at = _TAKEN_WITHOUT_A_LOOK
         self.channels: set[Channel] = set()
         self.short_of_share: set[Channel] = set()
         self.closing: bool = False
@@ -81,7 +86,6 @@ class Group(GroupContext):
         self._starting: list[Callable[[], Awaitable[None]]] = []  # until the nursery is there
         self._with_work: deque[Channel] = deque()
         self._returning: deque[Callable[[], int]] = deque()  # of closed channels: give back more
-        self._look_at = _TAKEN_WITHOUT_A_LOOK  # so many messages taken, look at the sockets
         self._receiver_leads = False
         self._sleeper: trio.lowlevel.Task | None = None  # the group's task, until it is to lead
         self._nap = trio.CancelScope()  # around its sleep and its lead, until the next deadline
@@ -160,6 +164,7 @@ class Group(GroupContext):
 
     # ------------------------------------------------------------------ for the channels
 
+    @_not_interrupted
     def schedule(self, channel: Channel) -> None:
         """See `GroupContext`."""
         if not channel.has_work:
@@ -200,6 +205,7 @@ class Group(GroupContext):
                 if this.is_over:
                     return
 
+    @_not_interrupted
     def work_on(self, channel: Channel) -> None:
         """See `GroupContext`."""
         try:
@@ -286,7 +292,7 @@ class Group(GroupContext):
     def take(self) -> Message | None:
         """The next message if one has arrived; so quick that it needs no `Result`."""
         mailbox = self.mailbox
-        if mailbox.taken >= self._look_at:
+        if mailbox.taken >= mailbox.look_at:
             # Not `work`: what is posted meanwhile had better go out together.
             if self._with_work and mailbox.turns:
                 self._work_on_quiet()
@@ -296,7 +302,7 @@ class Group(GroupContext):
         return mailbox.take()
 
     def _serve(self) -> None:
-        self._look_at = self.mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+        self.mailbox.look_at = self.mailbox.taken + _TAKEN_WITHOUT_A_LOOK
         self.readiness.serve()
 
     def look(self) -> None:

@@ -6,8 +6,9 @@ to the only message there was, for which somebody waits.
 """
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from pytofu._choice import compiled, twin
 from pytofu.engine.channel_numbers import ChannelNumbers
 from pytofu.engine.context import Channel, GroupContext
 from pytofu.engine.fair_mailbox import FairMailBox
@@ -183,3 +184,7 @@ class Poster:
         if isinstance(channel, IoChannel) and channel.group is self._group:
             return channel.conversation.writer.held
         return 0
+
+
+if compiled and not TYPE_CHECKING:
+    Poster = twin(Poster)

@@ -6,7 +6,9 @@ not gets no more. If the total goes on growing all the same, nobody is read from
 wait, nobody is accepted, and channels are closed (`eviction.py`).
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from pytofu._choice import compiled, twin
 
 _LIMIT_WHEN_FULL: Final = 64 * 1024
 
@@ -59,3 +61,7 @@ class SendQueues:
         """Bytes by which channels have to be closed: nothing until a quarter above the limit."""
         waiting = self.total - self.returning
         return waiting - self._max_total if waiting > self._most else 0
+
+
+if compiled and not TYPE_CHECKING:
+    SendQueues = twin(SendQueues)

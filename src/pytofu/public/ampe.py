@@ -3,11 +3,12 @@
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
-from typing import Final, Literal, overload
+from typing import TYPE_CHECKING, Final, Literal, overload
 
 import attrs
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.engine.engine import Engine
 from pytofu.engine.group import Group
 from pytofu.engine.options import Options
@@ -69,11 +70,12 @@ class Ampe(Belonging):
     elsewhere raises `RuntimeError`, before anything has changed.
     """
 
-    __slots__ = ("_engine",)
+    __slots__ = ("_budget", "_engine")
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__()
         self._engine = engine
+        self._budget = engine.budget
+        Belonging.__init__(self)  # last: what belongs to a thread is whole
 
     @overload
     def get(
@@ -93,10 +95,9 @@ class Ampe(Belonging):
             raise self._misplaced("Ampe.get")
         if strategy is not _ALWAYS:
             must_be("Ampe.get", "an AllocationStrategy", AllocationStrategy, strategy)
-        engine = self._engine
-        if engine.closing:
+        if self._engine.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
-        return engine.budget.get(strategy)
+        return self._budget.get(strategy)
 
     @trio.lowlevel.enable_ki_protection
     def put(self, holder: Holder[Message]) -> None:
@@ -115,7 +116,7 @@ class Ampe(Belonging):
         except AttributeError:
             raise wrong_holder("Ampe.put", holder) from None
         holder._value = None
-        self._engine.budget.put(message)
+        self._budget.put(message)
 
     @public_api
     @trio.lowlevel.enable_ki_protection
@@ -198,6 +199,10 @@ class Ampe(Belonging):
             bytes_queued=engine.queues.total,
             limits_reached=dict(engine.limits.counts),
         )
+
+
+if compiled and not TYPE_CHECKING:
+    Ampe = twin(Ampe)
 
 
 async def _destroy(group: Group) -> None:

@@ -6,11 +6,12 @@ One comparison a call finds both out: a forked child's copies belong to no threa
 import sys
 import threading
 from _thread import get_ident
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.links.sockets import in_forked_children
 
 here: Final = get_ident
@@ -47,6 +48,10 @@ class Belonging:
             "to the task that receives by ChannelGroup.update_receiver, which may be called from "
             "any thread. Read 'Threads and forks' in the documentation of Ampe"
         )
+
+
+if compiled and not TYPE_CHECKING:
+    Belonging = twin(Belonging)
 
 
 def _in_forked_child() -> None:

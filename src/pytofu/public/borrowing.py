@@ -6,8 +6,9 @@ Source: pattern guide, sections 8 (ownership transfer) and 9 (deferred cleanup).
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, Concatenate, Protocol, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Protocol, cast
 
+from pytofu._choice import compiled, twin
 from pytofu.patterns.arguments import must_be_callable, wrong_type
 from pytofu.public.interfaces import MessageSource
 from pytofu.values.allocation import AllocationStrategy
@@ -60,6 +61,11 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
             if exc is None:
                 raise
             exc.add_note(f"the borrowed message could not be put back: {error}")
+
+
+if compiled and not TYPE_CHECKING:  # the class is Python's: it inherits from one that is
+    borrowed_message.__enter__ = twin(borrowed_message.__enter__)
+    borrowed_message.__exit__ = twin(borrowed_message.__exit__)
 
 
 class HasAmpe(Protocol):

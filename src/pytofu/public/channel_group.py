@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Never, Self, overload
 import attrs
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.engine.mailbox import MailBoxStatus
 from pytofu.patterns.arguments import whole_number
 from pytofu.patterns.result import OK, Err, Ok, Result
@@ -54,16 +55,15 @@ class ChannelGroup(Belonging):
     forked child, before anything has changed.
     """
 
-    __slots__ = ("_group", "_next_checkpoint", "_post", "_token", "_turns", "_where_to_wait")
+    __slots__ = ("_group", "_mailbox", "_next_checkpoint", "_poster", "_token")
 
     def __init__(self, group: "Group") -> None:
-        super().__init__()
         self._token = trio.lowlevel.current_trio_token()
         self._group = group
-        self._post = group.poster.post
-        self._where_to_wait = group.poster.where_to_wait
-        self._turns = group.mailbox.turns
+        self._poster = group.poster
+        self._mailbox = group.mailbox
         self._next_checkpoint = light_checkpoints()
+        Belonging.__init__(self)  # last: what belongs to a thread is whole
 
     @trio.lowlevel.enable_ki_protection
     def post(self, holder: Holder[Message]) -> BinaryHeader:
@@ -90,7 +90,7 @@ class ChannelGroup(Belonging):
             _ = header.proto_byte  # Message itself, the class, has a _header too
         except AttributeError:
             raise wrong_holder("ChannelGroup.post", holder) from None
-        result = self._post(message)
+        result = self._poster.post(message)
         if result is not OK:
             assert isinstance(result, Err)
             raise refusal(result.error, message)
@@ -116,7 +116,7 @@ class ChannelGroup(Belonging):
             held_message("ChannelGroup.send", holder)
         await self._next_checkpoint()()
         if message is not None:
-            channel = self._where_to_wait(message)
+            channel = self._poster.where_to_wait(message)
             if channel is not None:
                 await channel.wait_for_turn()
                 try:
@@ -150,7 +150,7 @@ class ChannelGroup(Belonging):
         if timeout_ns is not None:
             timeout_ns = whole_number("wait_receive's timeout_ns", timeout_ns)
         group = self._group
-        if self._turns:
+        if self._mailbox.turns:
             await self._next_checkpoint()()
             message = group.take()
             if message is not None:
@@ -174,7 +174,7 @@ class ChannelGroup(Belonging):
         if here() != self._thread:
             raise self._misplaced("ChannelGroup.receive_nowait")
         group = self._group
-        if self._turns:
+        if self._mailbox.turns:
             return group.take()
         if group.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
@@ -266,6 +266,10 @@ class ChannelGroup(Belonging):
     def __repr__(self) -> str:
         state = "closed" if self._group.closing else f"{len(self._group.channels)} channels"
         return f"<ChannelGroup {state}>"
+
+
+if compiled and not TYPE_CHECKING:
+    ChannelGroup = twin(ChannelGroup)
 
 
 def _no_time_limit(misplaced: tuple[object, ...]) -> TypeError:

@@ -1,0 +1,49 @@
+# The mailbox: the next of what waits. All else of the class is the pure one's (`twin`).
+
+cdef class FairMailBox:
+    # As the base class in Python has them.
+    cdef public object _bell
+    cdef public object _closed
+    cdef public object _interrupted
+    cdef public object _items
+    cdef public object _ring
+    cdef public object _thread
+    cdef public object _waiting
+    # Its own.
+    cdef public object _due
+    cdef public object _own
+    cdef public list _own_turn
+    cdef public long long _sent
+    cdef public long long look_at
+    cdef public long long taken
+    cdef public object turns
+
+    def __init__(self):
+        FairMailBox._pure.__init__(self)
+
+    def send_to(self, list inbox not None, list messages not None):
+        if self._closed or self._waiting:
+            return FairMailBox._pure.send_to(self, inbox, messages)
+        if not inbox:
+            self.turns.append(inbox)
+        inbox[:0] = messages if len(messages) == 1 else messages[::-1]
+        self._sent += len(messages)
+        return OK
+
+    def take(self):
+        return self.next()
+
+    cdef next(self):
+        cdef Py_ssize_t count = len(self.turns)
+        if not count:
+            return None
+        cdef list inbox = self.turns[0]
+        if inbox is self._own_turn:
+            return FairMailBox._pure.take(self)
+        self.taken += 1
+        message = inbox.pop()
+        if not inbox:
+            self.turns.popleft()
+        elif count > 1:
+            self.turns.rotate(-1)
+        return message

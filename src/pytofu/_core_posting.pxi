@@ -1,0 +1,87 @@
+# Posting: an ordinary message on a channel that takes it. All else is the pure class's, which says what is wrong.
+#
+# A Ctrl-C is noticed where Python runs, and a frame of C protects nothing. So from the moment a
+# message is queued until it is its poster's no more nothing is called that is Python.
+
+cdef class SendQueues:
+    cdef public object _max_channel
+    cdef public object _max_total
+    cdef public object _most
+    cdef public long long limit
+    cdef public object limit_to_read
+    cdef public object returning
+    cdef public object too_much
+    cdef public object total
+
+    def __init__(self, max_channel, max_total):
+        SendQueues._pure.__init__(self, max_channel, max_total)
+
+
+cdef class Poster:
+    cdef public dict _channels
+    cdef public object _group
+    cdef public FairMailBox _mailbox
+    cdef public object _numbers
+    cdef public SendQueues _queues
+    cdef public long long answered
+
+    def __init__(self, group, numbers, mailbox):
+        find_slots()
+        Poster._pure.__init__(self, group, numbers, mailbox)
+
+    cdef bint posted(self, Message message) except -1:
+        """Whether it was ordinary, and is posted; else nothing has changed."""
+        if type(message._header) is not BinaryHeader or not message.goes_quietly():
+            return False
+        number = (<BinaryHeader>message._header).channel_number
+        proto = (<BinaryHeader>message._header).proto_byte
+        if type(number) is not int or type(proto) is not int:
+            return False
+        opcode = proto & 15
+        channel = self._channels.get(number)
+        if (
+            opcode > _SIGNAL
+            or channel is None
+            or not _senders.is_in(channel)  # a listener
+            or _group.get(channel) is not self._group
+            or self._mailbox._closed  # the group is closing
+        ):
+            return False
+        if type(message._account) is ChannelAccount and (<ChannelAccount>message._account).closed:
+            return False
+        conversation = _conversation.get(channel)
+        if not _writer.is_in(conversation):
+            return False
+        rules = _post_rules.get(conversation)
+        if type(rules) is not tuple or (<tuple>rules)[opcode] is not None:
+            return False
+        writer = _writer.get(conversation)
+        if type(writer) is not FrameWriter or (<FrameWriter>writer).size > self._queues.limit:
+            return False
+        cdef int burst = (<FrameWriter>writer).queue(message)
+        if burst < 0:
+            return False
+        message.give_up()
+        if burst:
+            self._group.work_on(channel)
+        elif not _has_work.get(channel):
+            if not self._mailbox.turns and self._mailbox.taken != self.answered:
+                self.answered = self._mailbox.taken
+                self._group.work_on(channel)
+            else:
+                self._group.schedule(channel)
+        return True
+
+    def where_to_wait(self, message):
+        if type(message) is Message:
+            channel = self._channels.get((<Message>message)._header.channel_number)
+            if _senders.is_in(channel) and _senders.get(channel) is None:
+                conversation = _conversation.get(channel)
+                if _writer.is_in(conversation):
+                    writer = _writer.get(conversation)
+                    if (
+                        type(writer) is FrameWriter
+                        and (<FrameWriter>writer).held <= _high_water.get(channel)
+                    ):
+                        return None
+        return Poster._pure.where_to_wait(self, message)
