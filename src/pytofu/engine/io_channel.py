@@ -184,8 +184,12 @@ class IoChannel(SendingChannel):
 
     def _deliver(self, messages: list[Message]) -> None:
         count = len(messages)
-        if self.queued != self.conversation.writer.held:
-            self._schedule()  # what was kept for a Hello has been let go of
+        held = self.conversation.writer.held
+        if held < self.queued:  # what was kept for a Hello has been let go of
+            self.group.queues.note(held - self.queued)
+            self.queued = held
+            if self._senders is not None:
+                self._schedule()
         self.account.charge(count, self.conversation.reader.read_len)
         self.conversation.writer.burst = BURST
         self.group.traffic.messages_received += count
