@@ -1,5 +1,6 @@
 """A server that can be taken away and comes back, and a proxy that cuts and stalls connections."""
 
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -20,12 +21,13 @@ from pytofu import (
     OpCode,
     Peer,
     TCPClientAddress,
-    TCPServerAddress,
+    UDSClientAddress,
     serve,
 )
 from pytofu.peers.peer import Handler
 from pytofu.values.address_text import address_text, client_address
 from tests.peers.pairs import TCP
+from tests.support import ServerAddress
 
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -33,8 +35,15 @@ _RESET: Final = struct.pack("ii", 1, 0)
 class Restartable:
     """A server on one address, that is up or down."""
 
-    def __init__(self, nursery: trio.Nursery, handler: Handler | None, settings: Any) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        handler: Handler | None,
+        settings: Any,
+        address: ServerAddress,
+    ) -> None:
         self.where = ""
+        self._address = address
         self.peers: list[Peer] = []
         self._nursery = nursery
         self._handler = handler
@@ -44,12 +53,12 @@ class Restartable:
 
     async def up(self) -> None:
         """Start it."""
-        address: TCPServerAddress | str = self.where or TCP
+        address: ServerAddress | str = self.where or self._address
         (self.where,) = await self._nursery.start(self._run, address)
 
     async def _run(
         self,
-        address: TCPServerAddress | str,
+        address: ServerAddress | str,
         task_status: trio.TaskStatus[tuple[str, ...]],
     ) -> None:
         self._down = trio.Event()
@@ -76,10 +85,12 @@ class Restartable:
 
 
 @asynccontextmanager
-async def restartable(handler: Handler | None, **settings: Any) -> AsyncIterator[Restartable]:
+async def restartable(
+    handler: Handler | None, address: ServerAddress = TCP, **settings: Any
+) -> AsyncIterator[Restartable]:
     """A server that is up at the beginning of the block."""
     async with trio.open_nursery() as nursery:
-        server = Restartable(nursery, handler, settings)
+        server = Restartable(nursery, handler, settings, address)
         await server.up()
         yield server
         nursery.cancel_scope.cancel()
@@ -108,33 +119,51 @@ class Fault:
 class Proxy:
     """Passes bytes on to a server, until a connection's fault: then it is cut with a reset.
 
-    One that stalls passes nothing on, and is cut when every task has come to rest.
+    One that stalls passes nothing on, and is cut when every task has come to rest. A Unix socket
+    knows no reset: there a cut is an end in the midst of a frame.
     """
 
     def __init__(self, target: str, next_fault: Callable[[], Fault | None]) -> None:
         found = client_address(target)
-        assert isinstance(found, TCPClientAddress)
+        assert isinstance(found, TCPClientAddress | UDSClientAddress)
         self.faults = 0
         self._target = found
         self._next_fault = next_fault
 
     async def run(self, task_status: trio.TaskStatus[str]) -> None:
         """Serve until cancelled."""
-        with trio.socket.socket() as listener:
-            await listener.bind(("127.0.0.1", 0))
+        with self._new_socket() as listener:
+            here: TCPClientAddress | UDSClientAddress
+            if isinstance(self._target, TCPClientAddress):
+                await listener.bind(("127.0.0.1", 0))
+                here = TCPClientAddress(*listener.getsockname())
+            else:
+                here = UDSClientAddress(self._target.path + ".proxy")
+                await listener.bind(here.path)
             listener.listen(100)
-            task_status.started(address_text(TCPClientAddress(*listener.getsockname())))
-            async with trio.open_nursery() as nursery:
-                while True:
-                    client, _ = await listener.accept()
-                    nursery.start_soon(self._connection, client)
+            task_status.started(address_text(here))
+            try:
+                async with trio.open_nursery() as nursery:
+                    while True:
+                        client, _ = await listener.accept()
+                        nursery.start_soon(self._connection, client)
+            finally:
+                if isinstance(here, UDSClientAddress):
+                    os.unlink(here.path)
+
+    def _new_socket(self) -> trio.socket.SocketType:
+        tcp = isinstance(self._target, TCPClientAddress)
+        return trio.socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
 
     async def _connection(self, client: trio.socket.SocketType) -> None:
         fault = self._next_fault()
-        with client, trio.socket.socket() as server:
-            await server.connect((self._target.host, self._target.port))
-            for sock in (client, server):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with client, self._new_socket() as server:
+            if isinstance(self._target, TCPClientAddress):
+                await server.connect((self._target.host, self._target.port))
+                for sock in (client, server):
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            else:
+                await server.connect(self._target.path)
             async with trio.open_nursery() as nursery:
                 left = [1 << 62 if fault is None else fault.after]
 
