@@ -20,6 +20,7 @@ import trio.testing
 from pytofu import Ampe, Backoff, Incoming, Peer, RemoteError, Topics, connect
 from pytofu.peers import asking
 from pytofu.peers.link import Link
+from pytofu.peers.peer import Handler
 from pytofu.peers.wire import MAX_BODY
 from tests.flows.test_cancellation_sweep import Canceller, Moment
 from tests.leaks import live_tasks, open_files
@@ -185,9 +186,16 @@ FLOWS: Final = (
 
 
 async def run_once(
-    flow: Callable[[World], Awaitable[None]], canceller: Canceller, kind: Kind, directory: Path
+    flow: Callable[[World], Awaitable[None]],
+    canceller: Canceller,
+    kind: Kind,
+    directory: Path,
+    answer: Handler = handler,
 ) -> bool:
-    """Run the flow and cancel it as the canceller says; check what is left of it."""
+    """Run the flow and cancel it as the canceller says; check what is left of it.
+
+    With an `answer` of its own it is that which is watched, and cancelled.
+    """
     links: list[Link] = []
     topics = Topics()
 
@@ -202,12 +210,17 @@ async def run_once(
         counted() as server_ampe,
         counted() as ampe,
         serving(
-            handler, address, ampe=server_ampe, on_peer=on_peer, topics=topics, calls_per_peer=CALLS
+            answer, address, ampe=server_ampe, on_peer=on_peer, topics=topics, calls_per_peer=CALLS
         ) as where,
         connect(where, client_handler, ampe=ampe) as peer,
     ):
         quiet = live_tasks()
-        cancelled = await canceller.watch(partial(flow, World(where, ampe, peer, topics, links)))
+        world = World(where, ampe, peer, topics, links)
+        if answer is handler:
+            cancelled = await canceller.watch(partial(flow, world))
+        else:
+            await flow(world)
+            cancelled = canceller.scope.cancel_called
         with trio.fail_after(5):
             await trio.testing.wait_all_tasks_blocked(0.002)
             assert (await peer.call(b"after")).body == b"after"
