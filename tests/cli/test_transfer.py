@@ -4,8 +4,10 @@ import errno
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,16 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytofu import Holder, Message, OpCode, TextHeaders
+from pytofu.cli import serve_files
 from pytofu.cli.conversation import Conversation
 from pytofu.cli.endpoints import Target
-from pytofu.cli.leftovers import lasting_name
+from pytofu.cli.leftovers import lasting_name, remove_leftovers
 from pytofu.cli.output import Output, harmless
 from pytofu.cli.put import Upload, put
 from pytofu.cli.transfer import name_from_header, name_to_header
 from pytofu.cli.uploads import Limits
 from tests.cli.peers import POLITE, Printed, fails, file_server, greet, peer, respond
 from tests.cli.terminal import Paper, Terminal
-from tests.support import App, Headers, open_app
+from tests.support import PATIENCE, App, Headers, open_app
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -251,11 +254,26 @@ async def test_what_is_left_and_is_not_of_the_file(file: Path, inbox: Path, left
 
 
 @pytest.mark.parametrize("limits", [Limits(keep=0), Limits(max_uploads=1)])
-async def test_not_everything_is_kept(inbox: Path, limits: Limits) -> None:
-    """Nothing at all, or not too many."""
+@pytest.mark.parametrize("tidying", [False, True])
+async def test_not_everything_is_kept(
+    inbox: Path, limits: Limits, tidying: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing at all, or not too many, also of what comes while others are counted."""
+    counted, go_on = threading.Event(), threading.Event()
+
+    def remove_slowly(*args: Any) -> tuple[int, int]:
+        _, kept = remove_leftovers(*args)
+        counted.set()
+        go_on.wait(PATIENCE)
+        return 1, kept  # which is said
+
+    if tidying:
+        monkeypatch.setattr(serve_files, "remove_leftovers", remove_slowly)
     log = Printed()
     kept = 0 if limits.keep == 0 else 1
     async with file_server(inbox, log.output, limits=limits) as address, open_app() as app:
+        if tidying:
+            await trio.to_thread.run_sync(counted.wait, PATIENCE)
         for name in ("a", "b"):
             number = await greet(app, address)
             begin = (("file", name), ("size", "2"), ("sha256", "0" * 64))
@@ -265,7 +283,10 @@ async def test_not_everything_is_kept(inbox: Path, limits: Limits) -> None:
             app.post(OpCode.BYE_REQUEST, number)
             await app.events_until_closed(number)
             await log.file.until("the peer said bye", f'"{name}"')
-    assert len(os.listdir(inbox)) == kept  # files are removed in a thread, and behind the line
+            if tidying and not go_on.is_set():
+                go_on.set()
+                await log.file.until("tidied")
+        assert len(os.listdir(inbox)) == kept
     events = [record["event"] for record in log.records]
     assert (events.count("cut"), events.count("refused")) == (kept, 2 - kept)
 

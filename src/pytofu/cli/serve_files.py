@@ -60,11 +60,14 @@ async def tidy(storage: Storage) -> None:
     limits = storage.limits
     while True:
         # The thread may be left alone: what it removes is nobody's.
-        removed, storage.kept = await trio.to_thread.run_sync(
+        before = storage.kept
+        removed, found = await trio.to_thread.run_sync(
             remove_leftovers,
             *(storage.directory, limits.keep, limits.max_uploads),
             abandon_on_cancel=True,
         )
+        # With what has been kept, or gone on with, meanwhile: twice counted is better than not.
+        storage.kept = max(0, found + storage.kept - before)
         if removed:
             storage.output.record(
                 {"event": "tidied", "files": removed},
