@@ -212,6 +212,25 @@ async def test_a_listener_that_ends_accepts_nothing_more(door: ScriptedListening
         assert door.accepts == 1
 
 
+async def test_while_messages_come_in_every_other_turn_is_without_new_ones(
+    door: ScriptedListening,
+) -> None:
+    async with open_app() as app:
+        await open_listener(app)
+        group = app.chnls._group
+        door.waiting.extend(greeting(number) for number in range(1, 9))
+        accepted = []
+        door.wake()
+        for _ in range(4):
+            group.traffic.messages_received += 1  # of somebody who is there already
+            before = len(door.waiting)
+            group.readiness.serve()
+            accepted.append(before - len(door.waiting))
+        assert accepted == [0, 2, 0, 2]
+        await wait_all_tasks_blocked()
+        assert await ids(app) == list(range(1, 9))
+
+
 # ---------------------------------------------------------------------- the system has no room
 
 

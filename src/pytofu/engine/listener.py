@@ -251,12 +251,14 @@ class Listener(Channel):
 class _Door(Source):
     """One of the addresses that a listener listens on: a name may stand for several."""
 
-    __slots__ = ("_closed", "_listener", "_listening")
+    __slots__ = ("_closed", "_gave_way", "_listener", "_listening", "_received")
 
     def __init__(self, listener: Listener, listening: Listening) -> None:
         self._listener = listener
         self._listening = listening
         self._closed = False
+        self._gave_way = False
+        self._received = 0  # messages of the group, when it last looked
 
     def fileno(self) -> int:
         """See `Source`."""
@@ -276,8 +278,19 @@ class _Door(Source):
         self._listener.group.readiness.again(self)
 
     def on_readable(self, now: float) -> None:
-        """Accept what waits, in bounds; the rest at the next turn."""
+        """Accept what waits, in bounds; the rest at the next turn.
+
+        A connection costs as much as many messages. So while messages come in, every other turn
+        is without new ones, and who is there already gets at least as far as who comes.
+        """
         if self._closed or not self._listener.may_accept():
+            return
+        received = self._listener.group.traffic.messages_received
+        self._gave_way = received != self._received and not self._gave_way
+        self._received = received
+        if self._gave_way:
+            if self._listening.buffered:
+                self.wake()
             return
         for _ in range(_MOST_ACCEPTS):
             link = self._listening.accept()
