@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Callable
 from functools import cached_property
 from types import NoneType
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, get_args
 
 import attrs
 from attrs.validators import and_, ge, gt, le, optional
@@ -41,7 +41,7 @@ def _has_its_type(options: "Options", option: "attrs.Attribute[Any]", given: Any
         if isinstance(given, bool):
             raise wrong_type(what, "a number", given)
         must_be(what, "a number", (int, float), given)
-        as_float(what, cast(float, given))
+        as_float(what, given)
     elif bool in kinds:
         must_be(what, "True or False", bool, given)
     elif ssl.SSLContext in kinds:

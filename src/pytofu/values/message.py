@@ -286,10 +286,7 @@ class Message:
 
     @property
     def body(self) -> Appendable:
-        """The body as a growable buffer.
-
-        To read or to replace it whole, `payload` and `set_payload` are quicker.
-        """
+        """The body, growable. To read or replace it whole `payload`, `set_payload` are quicker."""
         if self._released:
             raise self._misuse()
         if isinstance(self._body, bytes):
