@@ -17,7 +17,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from pytofu import Holder, OpCode
 from pytofu.engine import passes
 from pytofu.engine import reactor as module
-from pytofu.engine.reactor import EpollReactor, KqueueReactor, PollingReactor, best
+from pytofu.engine.reactor import EpollReactor, KqueueReactor, PollingReactor, Turns, best
 from pytofu.engine.readiness import Source
 from tests.engine.ends import Kind, open_ends
 from tests.engine.fake_kqueue import use_kqueue
@@ -233,6 +233,83 @@ async def test_a_pass_that_takes_long_leaves_the_rest_for_the_next(
     served = [world.serve() for _ in range(3)]
     assert [len(one) for one in served] == [1, 1, 1]
     assert sorted(itertools.chain(*served)) == ["a reads", "b reads", "c reads"]
+
+
+async def test_those_left_by_a_pass_come_first_in_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much the others, whom the poller tells first, have to say meanwhile."""
+    clock = itertools.count()
+    monkeypatch.setattr(passes, "perf_counter", lambda: next(clock) * 1.0)
+    for name in "abc":
+        end, peer = world.pair(name)
+        world.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+    calls = [world.serve() for _ in range(9)]
+    assert all(len(one) == 1 for one in calls)
+    assert calls[:3] == calls[3:6] == calls[6:]
+    assert sorted(itertools.chain(*calls[:3])) == ["a reads", "b reads", "c reads"]
+
+
+async def test_who_is_left_by_a_pass_and_closed_is_not_called(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(passes, "perf_counter", lambda: next(clock) * 1.0)
+    ends = [world.pair(name) for name in "ab"]
+    for end, peer in ends:
+        world.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+    (first,) = world.serve()
+    left = next(end for end, _ in ends if f"{end.name} reads" != first)
+    world.reactor.unwatch(left)
+    for _ in range(3):
+        assert f"{left.name} reads" not in world.serve()
+
+
+@pytest.mark.parametrize("descriptor", [True, False])
+async def test_those_that_bring_much_have_a_turn_when_several_others_had_theirs(
+    world: World, descriptor: bool
+) -> None:
+    heavy = [world.pair(name) if descriptor else (world.nowhere(name), None) for name in "ABC"]
+    light = [world.pair(name) for name in "abcdefgh"]
+
+    def serve() -> set[str]:
+        if not descriptor:
+            for end, _ in heavy:
+                if end not in world.reactor._again:
+                    world.reactor.again(end)
+        return {call[0] for call in world.serve() if call.endswith("reads")}
+
+    for end, peer in heavy:
+        end.brings_much = True
+        world.reactor.watch(end, read=True, write=False)
+        if peer:
+            peer.send(b"a")
+    alone = [serve() for _ in range(6)]
+    assert all(len(one) == 1 for one in alone)
+    assert set[str]().union(*alone[:3]) == set[str]().union(*alone[3:]) == {"A", "B", "C"}
+
+    for end, peer in light:
+        world.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+    among_others = [serve() for _ in range(30)]
+    assert all(one >= set("abcdefgh") for one in among_others)
+    turns = [sum(name in one for one in among_others) for name in "ABC"]
+    assert max(turns) - min(turns) <= 1
+    each = 1 + len(light) // 4 if descriptor else 1  # others without a descriptor count for theirs
+    assert {len(one & set("ABC")) for one in among_others[1:]} == {each}
+
+
+async def test_places_of_others_are_not_saved_for_ever(world: World) -> None:
+    light, heavy = [world.pair(name)[0] for name in "aA"]
+    heavy.brings_much = True
+    turns = Turns()
+    for _ in range(10_000):
+        turns.begin()
+        assert turns.has_one(light)
+    turns.begin()
+    assert sum(turns.has_one(heavy) for _ in range(1_000)) <= 1 + 257 // 4
 
 
 # ---------------------------------------------------------------------- without a descriptor

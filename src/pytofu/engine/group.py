@@ -167,8 +167,9 @@ class Group(GroupContext):
     @_not_interrupted
     def schedule(self, channel: Channel) -> None:
         """See `GroupContext`."""
-        if not channel.has_work:
-            channel.has_work = True
+        channel.has_work = True
+        if not channel.is_listed:
+            channel.is_listed = True
             if not self._with_work:
                 self._turn.with_work[self] = None
             self._with_work.append(channel)
@@ -181,6 +182,7 @@ class Group(GroupContext):
         this = Pass()
         while channels:
             channel = channels.popleft()
+            channel.is_listed = False
             if channel.has_work:  # it may have been served meanwhile
                 self.work_on(channel)
                 if this.is_over:
@@ -200,7 +202,9 @@ class Group(GroupContext):
             channel = channels.popleft()
             if not channel.is_quiet:
                 channels.append(channel)
-            elif channel.has_work:
+                continue
+            channel.is_listed = False
+            if channel.has_work:
                 self.work_on(channel)
                 if this.is_over:
                     return

@@ -32,6 +32,9 @@ _SMALL_READ: Final = 4096
 """Bytes below which the part of a frame that has come may be all that the peer's system lets out
 before it is acknowledged."""
 
+_MUCH: Final = 16 * 1024
+"""Bytes of one read above which others go first."""
+
 
 class IoChannel(SendingChannel):
     """Made by a HelloRequest (`address` given, connects) or by a listener (`link` given)."""
@@ -39,6 +42,7 @@ class IoChannel(SendingChannel):
     __slots__ = (
         "_accepted",
         "account",
+        "brings_much",
         "queued",
         "_backed_up",
         "_full",
@@ -72,6 +76,7 @@ class IoChannel(SendingChannel):
         self._accepted = link is not None
         # So much that the answers to all that it may have sent by then still find a place.
         self._backlog = max(0, group.options.max_queued_bytes - group.budget.share_bytes)
+        self.brings_much = False
         self._full = False  # whether it takes nothing at the moment
         self._writes_after_reading = False  # whether, being full, it has to read first (TLS)
         self._said_all = False  # whether the peer knows that nothing more will be sent
@@ -139,6 +144,7 @@ class IoChannel(SendingChannel):
         data = link.receive(wanted)
         if isinstance(data, bytes):
             self.group.traffic.bytes_received += len(data)
+            self.brings_much = len(data) > _MUCH
             messages = conversation.receive(data, account.room, now)
             if messages:
                 self._deliver(messages)

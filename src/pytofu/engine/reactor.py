@@ -27,11 +27,50 @@ from pytofu.links.sockets import in_forked_children
 _MOST_EVENTS: Final = 256
 """Sources served in one go, so that the loop gets its turn with many channels too."""
 
+_PLACES: Final = 4
+"""Of how many others one that brings much takes the place."""
+
 _select: Final[Any] = select
 """For what type checkers know of on other systems only."""
 
 _RING: Final = (1).to_bytes(8, sys.byteorder)
-_NOT_OUT: Final = 0xFFFF_FFFF & ~getattr(select, "EPOLLOUT", 0)
+
+_WRITABLE: Final = 4
+"""As epoll has it (EPOLLOUT); every other event is a reason to read, and be it the end."""
+_READABLE: Final = 0xFFFF_FFFF & ~_WRITABLE
+
+
+class Turns:
+    """Who has a turn in a pass: those that bring much have fewer.
+
+    What is read in one go can be a few bytes or a thousand times that, and as much more to do. So
+    each of those that bring much, but for the first in a pass, takes the place of several others.
+    Those that have to wait come first in the next pass, and others that have come meanwhile are in
+    that one as well.
+    """
+
+    __slots__ = ("_is_first", "_places")
+
+    def __init__(self) -> None:
+        self._is_first = True
+        self._places = 0  # of the others, that nobody has taken yet
+
+    def begin(self) -> None:
+        """A pass begins."""
+        self._is_first = True
+        self._places = min(self._places, _MOST_EVENTS)
+
+    def has_one(self, source: Source) -> bool:
+        """Whether it is to be served now."""
+        if not source.brings_much:
+            self._places += 1
+        elif self._is_first:
+            self._is_first = False
+        elif self._places >= _PLACES:
+            self._places -= _PLACES
+        else:
+            return False
+        return True
 
 
 class PollingReactor(Readiness):
@@ -40,11 +79,14 @@ class PollingReactor(Readiness):
     __slots__ = (
         "_again",
         "_bell",
+        "_left",
         "_on_lead",
         "_ringing",
         "_sources",
         "_thread",
         "_token",
+        "_turns",
+        "_turns_again",
         "__weakref__",
         "can_lead",
     )
@@ -53,7 +95,9 @@ class PollingReactor(Readiness):
         self.can_lead: bool = True
         self._on_lead = on_lead  # told when somebody takes the lead, and when nobody has it
         self._sources: dict[int, Source] = {}
+        self._left: dict[int, int] = {}  # found ready, and not served yet: they come first
         self._again: deque[Source] = deque()  # to be served without a descriptor saying so
+        self._turns, self._turns_again = Turns(), Turns()
         self._bell, self._ringing = _open_bell(), False
         self._thread = threading.get_ident()
         self._token = trio.lowlevel.current_trio_token()
@@ -95,18 +139,52 @@ class PollingReactor(Readiness):
             with suppress(trio.RunFinishedError):  # nobody is there to be told
                 self._token.run_sync_soon(self.again, source)
 
+    def serve(self) -> None:
+        """See `Readiness`."""
+        ready = self._poll()
+        if self._left:
+            # The poller would tell those first that were first before, and the last ones never.
+            ready, self._left = list((self._left | dict(ready)).items()), {}
+        if not ready and not self._again:
+            return
+        now = trio.current_time()
+        if self._again:
+            self._serve_again(now)
+        this, rest, turns = Pass(), iter(ready), self._turns
+        turns.begin()
+        for descriptor, events in rest:
+            source = self._sources.get(descriptor)
+            if source is None:  # the bell, or closed by one that was served before it
+                if descriptor == self._bell[0]:
+                    self._answer_bell()
+            elif turns.has_one(source):
+                self._serve_one(source, events, now)
+            else:
+                self._left[descriptor] = events
+            if this.is_over:
+                self._left.update(rest)
+
     def _serve_again(self, now: float) -> None:
         # Only those that are there now: one that is always ready must not keep the others waiting.
-        this = Pass()
+        this, turns = Pass(), self._turns_again
+        turns.begin()
         for _ in range(len(self._again)):
             source = self._again.popleft()
-            try:
-                source.on_writable(now)
-                source.on_readable(now)
-            except Exception:
-                source.on_defect()
+            if turns.has_one(source):
+                self._serve_one(source, _WRITABLE | _READABLE, now)
+            else:
+                self._again.append(source)
             if this.is_over:
                 return
+
+    def _serve_one(self, source: Source, events: int, now: float) -> None:
+        try:
+            if events & _WRITABLE:
+                source.on_writable(now)
+            if events & _READABLE:
+                source.on_readable(now)
+        except Exception:
+            source.on_defect()
 
     def close(self) -> None:
         """See `Readiness`."""
@@ -121,6 +199,10 @@ class PollingReactor(Readiness):
     @abstractmethod
     def poller_fileno(self) -> int:
         """Readable when a source is ready."""
+
+    @abstractmethod
+    def _poll(self) -> list[tuple[int, int]]:
+        """Descriptors that are ready now, and what for."""
 
     @abstractmethod
     def _close_poller(self) -> None: ...
@@ -189,30 +271,9 @@ class EpollReactor(PollingReactor):
         self._epoll.unregister(descriptor)
         del self._masks[descriptor], self._sources[descriptor]
 
-    def serve(self) -> None:
-        """See `Readiness`."""
-        ready = self._epoll.poll(0, _MOST_EVENTS)
-        if not ready and not self._again:
-            return
-        now = trio.current_time()
-        if self._again:
-            self._serve_again(now)
-        sources, this = self._sources, Pass()
-        for descriptor, events in ready:
-            source = sources.get(descriptor)
-            if source is None:  # the bell, or closed by one that was served before it
-                if descriptor == self._bell[0]:
-                    self._answer_bell()
-                continue
-            try:
-                if events & select.EPOLLOUT:
-                    source.on_writable(now)
-                if events & _NOT_OUT:
-                    source.on_readable(now)
-            except Exception:
-                source.on_defect()
-            if this.is_over:
-                return  # the others are ready still, and first when the poller is asked again
+    def _poll(self) -> list[tuple[int, int]]:
+        """See `PollingReactor`."""
+        return self._epoll.poll(0, _MOST_EVENTS)
 
     def _close_poller(self) -> None:
         _epolls.discard(self)
@@ -269,27 +330,13 @@ class KqueueReactor(PollingReactor):
         self.watch(source, read=False, write=False)
         self._sources.pop(source.fileno(), None)
 
-    def serve(self) -> None:
-        """See `Readiness`."""
-        now = trio.current_time()
-        if self._again:
-            self._serve_again(now)
-        this = Pass()
+    def _poll(self) -> list[tuple[int, int]]:
+        """See `PollingReactor`."""
+        ready: dict[int, int] = {}
         for event in self._kqueue.control(None, _MOST_EVENTS, 0):
-            source = self._sources.get(event.ident)
-            if source is None:
-                if event.ident == self._bell[0]:
-                    self._answer_bell()
-                continue
-            try:
-                if event.filter == _select.KQ_FILTER_WRITE:
-                    source.on_writable(now)
-                else:
-                    source.on_readable(now)
-            except Exception:
-                source.on_defect()
-            if this.is_over:
-                return
+            what = _WRITABLE if event.filter == _select.KQ_FILTER_WRITE else 1
+            ready[event.ident] = ready.get(event.ident, 0) | what
+        return list(ready.items())
 
     def _close_poller(self) -> None:
         self._kqueue.close()
