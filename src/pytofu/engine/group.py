@@ -52,6 +52,9 @@ _not_interrupted: Final = trio.lowlevel.enable_ki_protection
 class Group(GroupContext):
     """What a `ChannelGroup` stands for."""
 
+    # For the compiled core, which reads these where they lie; all else is in __dict__.
+    __slots__ = ("_receiver_leads", "mailbox", "queues", "traffic")
+
     def __init__(
         self,
         options: Options,

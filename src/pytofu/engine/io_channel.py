@@ -6,10 +6,11 @@ Everything here happens in one step, in whatever task calls: the reactor when th
 
 import logging
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.engine.accounts import UNCOUNTED, ChannelAccount
 from pytofu.engine.context import GroupContext
 from pytofu.engine.fair_mailbox import Inbox
@@ -141,24 +142,25 @@ class IoChannel(SendingChannel):
             if account.budget.excess and self.group.make_room() and not at_last:
                 self._wake()
                 return
-        data = link.receive(wanted)
+        self._take_in(link.receive(wanted), now)
+
+    def _take_in(self, data: bytes | Wait | LinkError, now: float) -> None:
+        """Deliver what a read has brought, and draw the consequences."""
+        conversation, link = self.conversation, self._link
+        assert link is not None
         if isinstance(data, bytes):
             self.group.traffic.bytes_received += len(data)
             self.brings_much = len(data) > _MUCH
-            messages = conversation.receive(data, account.room, now)
+            messages = conversation.receive(data, self.account.room, now)
             if messages:
                 self._deliver(messages)
             if link.buffered or not conversation.may_send:
                 self._wake()
             if self._writes_after_reading and conversation.ending is None:
                 self._write()
-            busy = reader.busy
-            if busy or account.unfinished:
-                if reader.kept and len(data) < _SMALL_READ:
-                    link.acknowledge()
-                account.note_unfinished(reader.kept + reader.unread)
-                if account.budget.excess:
-                    self.group.make_room()
+            busy = conversation.reader.busy
+            if busy or self.account.unfinished:
+                self._note_unfinished(len(data))
             if conversation.state is State.OPEN and not busy:
                 return  # as nearly always: nothing else can have changed
         elif isinstance(data, Wait):
@@ -169,6 +171,16 @@ class IoChannel(SendingChannel):
             log.debug("channel %d: the connection ended: %s", self.number, data.detail)
             conversation.link_ended(data.error, data.detail)
         self._settle()
+
+    def _note_unfinished(self, received: int) -> None:
+        """What has come is not all messages yet, or what had come is so now."""
+        account, reader = self.account, self.conversation.reader
+        if reader.kept and received < _SMALL_READ:
+            assert self._link is not None
+            self._link.acknowledge()
+        account.note_unfinished(reader.kept + reader.unread)
+        if account.budget.excess:
+            self.group.make_room()
 
     def on_writable(self, now: float) -> None:
         """See `Source`."""
@@ -434,3 +446,8 @@ class IoChannel(SendingChannel):
         last = self.conversation.last_messages()
         rest = Returning(self, self._inbox, last, queued=self.queued, much=much)
         self.group.give_back(rest.go_on, much=much)
+
+
+if compiled and not TYPE_CHECKING:
+    IoChannel.on_readable = twin(IoChannel.on_readable)
+    IoChannel.work = twin(IoChannel.work)
