@@ -44,7 +44,7 @@ cdef class Slot:
         Py_XDECREF(former)
 
 
-# Of a Holder; of a channel; of its link; of its conversation; of its group, and what that counts.
+# Of a holder; of a channel, its link and its conversation; of a group, its traffic and its reactor.
 cdef Slot _held = None
 cdef Slot _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
 cdef Slot _group, _has_work, _high_water, _inbox, _is_open, _link, _queued, _senders, _short
@@ -54,6 +54,8 @@ cdef Slot _conversation_number, _ending, _frame_began, _full_since, _paused, _po
 cdef Slot _receive_rules, _refused, _state, _writer
 cdef Slot _leads, _mailbox, _queues, _traffic
 cdef Slot _bytes_received, _bytes_sent, _messages_received, _messages_sent
+cdef Slot _again, _bell, _left, _sources, _turns
+cdef object _Pass, _current_time
 cdef object _NO_SIGNAL, _OPEN, _READABLE, _WRITABLE
 
 
@@ -68,15 +70,21 @@ cdef int find_slots() except -1:
     global _receive_rules, _refused, _state, _writer
     global _leads, _mailbox, _queues, _traffic
     global _bytes_received, _bytes_sent, _messages_received, _messages_sent
+    global _again, _bell, _left, _sources, _turns
+    global _Pass, _current_time
     global _NO_SIGNAL, _OPEN, _READABLE, _WRITABLE
     if _held is not None:
         return 0
+    from trio import current_time as _current_time
+
     from pytofu.engine.context import Channel
     from pytofu.engine.deadlines import Timed
     from pytofu.engine.group import Group
     from pytofu.engine.io_channel import IoChannel
     from pytofu.engine.observer import Traffic
     from pytofu.engine.opening import OpeningChannel
+    from pytofu.engine.passes import Pass as _Pass
+    from pytofu.engine.reactor import PollingReactor
     from pytofu.engine.sending import SendingChannel
     from pytofu.links import sockets
     from pytofu.links.base import Wait
@@ -106,6 +114,9 @@ cdef int find_slots() except -1:
     _bytes_received, _bytes_sent = Slot(Traffic, "bytes_received"), Slot(Traffic, "bytes_sent")
     _messages_received = Slot(Traffic, "messages_received")
     _messages_sent = Slot(Traffic, "messages_sent")
+    _again, _bell = Slot(PollingReactor, "_again"), Slot(PollingReactor, "_bell")
+    _left, _sources = Slot(PollingReactor, "_left"), Slot(PollingReactor, "_sources")
+    _turns = Slot(PollingReactor, "_turns")
     _NO_SIGNAL, _OPEN = sockets._NO_SIGNAL, State.OPEN
     _READABLE, _WRITABLE = Wait.READABLE, Wait.WRITABLE
     _held = Slot(Holder, "_value")  # last: whoever finds it finds all

@@ -466,11 +466,11 @@ async def test_who_parts_from_its_parent_has_a_poller_and_a_bell_of_its_own() ->
         world = World(reactor, stack, [])
         theirs, other = world.pair("theirs")
         reactor.watch(theirs, read=True, write=True)
-        parents = os.dup(reactor.poller_fileno()), os.dup(reactor._bell[0])
-        number = reactor.poller_fileno()
+        parents = os.dup(reactor.poller), os.dup(reactor._bell[0])
+        number = reactor.poller
         try:
             module._part_from_parent()
-            assert reactor.poller_fileno() == number
+            assert reactor.poller == number
             assert world.serve() == []
             mine, _ = world.pair("mine")
             reactor.watch(mine, read=True, write=True)

@@ -340,15 +340,20 @@ class Group(GroupContext):
             message = self.take()
             return Err(MailBoxStatus.TIMEOUT) if message is None else Ok(message)
         with trio.move_on_after(timeout):
-            return await self.receive_some_time()
+            message = await self.receive_some_time()
+            return Err(MailBoxStatus.CLOSED) if message is None else Ok(message)
         return Err(MailBoxStatus.TIMEOUT)
 
-    async def receive_some_time(self) -> Result[Message, MailBoxStatus]:
-        """`receive` without a limit of time: lead, or follow, until there is a message."""
+    async def receive_some_time(self) -> Message | None:
+        """`receive` without a limit of time: lead, or follow, until there is a message.
+
+        None once the group is being destroyed: so quick that it needs no `Result`.
+        """
         mailbox, readiness = self.mailbox, self.readiness
         waited = False
         while True:
-            self.work()
+            if self._with_work:
+                self.work()
             if self._returning:
                 self._go_on_returning()
             if mailbox.turns and not waited:
@@ -358,11 +363,11 @@ class Group(GroupContext):
             if message is not None:
                 if mailbox.turns:
                     mailbox.ring()  # for the next: one ring may stand for several messages
-                return Ok(message)
+                return message
             if mailbox.closed:
                 if not waited:
                     await trio.lowlevel.checkpoint()
-                return Err(MailBoxStatus.CLOSED)
+                return None
             waited = True
             if self.short_of_share:
                 self.budget.collect()

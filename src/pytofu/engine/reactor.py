@@ -15,11 +15,12 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.engine.passes import Pass
 from pytofu.engine.readiness import Readiness, Source
 from pytofu.links.sockets import in_forked_children
@@ -49,25 +50,26 @@ class Turns:
     that one as well.
     """
 
-    __slots__ = ("_is_first", "_places")
+    __slots__ = ("_is_first", "places")
 
     def __init__(self) -> None:
         self._is_first = True
-        self._places = 0  # of the others, that nobody has taken yet
+        self.places: int = 0
+        """Of others, that nobody has taken yet."""
 
     def begin(self) -> None:
         """A pass begins."""
         self._is_first = True
-        self._places = min(self._places, _MOST_EVENTS)
+        self.places = min(self.places, _MOST_EVENTS)
 
     def has_one(self, source: Source) -> bool:
         """Whether it is to be served now."""
         if not source.brings_much:
-            self._places += 1
+            self.places += 1
         elif self._is_first:
             self._is_first = False
-        elif self._places >= _PLACES:
-            self._places -= _PLACES
+        elif self.places >= _PLACES:
+            self.places -= _PLACES
         else:
             return False
         return True
@@ -89,10 +91,13 @@ class PollingReactor(Readiness):
         "_turns_again",
         "__weakref__",
         "can_lead",
+        "poller",
     )
 
-    def __init__(self, on_lead: Callable[[bool], None]) -> None:
+    def __init__(self, on_lead: Callable[[bool], None], poller: int) -> None:
         self.can_lead: bool = True
+        self.poller: int = poller
+        """A descriptor: readable when a source is ready."""
         self._on_lead = on_lead  # told when somebody takes the lead, and when nobody has it
         self._sources: dict[int, Source] = {}
         self._left: dict[int, int] = {}  # found ready, and not served yet: they come first
@@ -112,7 +117,7 @@ class PollingReactor(Readiness):
             if self._again:
                 await trio.lowlevel.checkpoint()
             else:
-                await trio.lowlevel.wait_readable(self.poller_fileno())
+                await trio.lowlevel.wait_readable(self.poller)
         except trio.ClosedResourceError:
             pass  # the group was destroyed meanwhile
         finally:
@@ -141,15 +146,26 @@ class PollingReactor(Readiness):
 
     def serve(self) -> None:
         """See `Readiness`."""
-        ready = self._poll()
+        self._serve(self._poll())
+
+    def _serve(self, ready: list[tuple[int, int]]) -> None:
         if self._left:
             # The poller would tell those first that were first before, and the last ones never.
             ready, self._left = list((self._left | dict(ready)).items()), {}
-        if not ready and not self._again:
-            return
-        now = trio.current_time()
         if self._again:
-            self._serve_again(now)
+            self._serve_again(trio.current_time())
+        if len(ready) > 1:
+            self._serve_many(ready)
+            return
+        for descriptor, events in ready:  # one, or none
+            source = self._sources.get(descriptor)
+            if source is not None:
+                self._serve_one(source, events, trio.current_time())
+            elif descriptor == self._bell[0]:
+                self._answer_bell()
+
+    def _serve_many(self, ready: list[tuple[int, int]]) -> None:
+        now = trio.current_time()
         this, rest, turns = Pass(), iter(ready), self._turns
         turns.begin()
         for descriptor, events in rest:
@@ -189,16 +205,12 @@ class PollingReactor(Readiness):
     def close(self) -> None:
         """See `Readiness`."""
         self._ringing = True  # nobody rings at descriptors that may be somebody else's soon
-        trio.lowlevel.notify_closing(self.poller_fileno())
+        trio.lowlevel.notify_closing(self.poller)
         self._close_poller()
         for descriptor in set(self._bell):
             os.close(descriptor)
 
     # ------------------------------------------------------------------ the poller
-
-    @abstractmethod
-    def poller_fileno(self) -> int:
-        """Readable when a source is ready."""
 
     @abstractmethod
     def _poll(self) -> list[tuple[int, int]]:
@@ -214,8 +226,8 @@ class EpollReactor(PollingReactor):
     __slots__ = ("_epoll", "_masks")
 
     def __init__(self, on_lead: Callable[[bool], None]) -> None:
-        super().__init__(on_lead)
         self._epoll = select.epoll()
+        super().__init__(on_lead, self._epoll.fileno())
         self._masks: dict[int, int] = {}  # what each descriptor is registered for
         self._epoll.register(self._bell[0], select.EPOLLIN)
         _epolls.add(self)
@@ -235,10 +247,6 @@ class EpollReactor(PollingReactor):
         self._masks.clear()
         self._sources.clear()
         self._epoll.register(self._bell[0], select.EPOLLIN)
-
-    def poller_fileno(self) -> int:
-        """See `PollingReactor`."""
-        return self._epoll.fileno()
 
     def watch(self, source: Source, *, read: bool, write: bool) -> None:
         """See `Readiness`."""
@@ -297,15 +305,10 @@ class KqueueReactor(PollingReactor):
     __slots__ = ("_kqueue", "_registered")
 
     def __init__(self, on_lead: Callable[[bool], None]) -> None:
-        super().__init__(on_lead)
         self._kqueue = _select.kqueue()
+        super().__init__(on_lead, self._kqueue.fileno())
         self._registered: set[tuple[int, int]] = set()  # descriptor and filter
         self._change(self._bell[0], _select.KQ_FILTER_READ, _select.KQ_EV_ADD)
-
-    def poller_fileno(self) -> int:
-        """See `PollingReactor`."""
-        descriptor: int = self._kqueue.fileno()
-        return descriptor
 
     def _change(self, descriptor: int, which: int, what: int) -> None:
         self._kqueue.control([_select.kevent(descriptor, which, what)], 0)
@@ -360,3 +363,7 @@ def best() -> Callable[[Callable[[bool], None]], PollingReactor] | None:
     if hasattr(select, "epoll"):
         return EpollReactor
     return KqueueReactor if hasattr(select, "kqueue") else None
+
+
+if compiled and not TYPE_CHECKING:
+    PollingReactor.serve = twin(PollingReactor.serve)
