@@ -6,7 +6,11 @@ cdef enum:
 
 def PollingReactor_serve(self):
     find_slots()
-    cdef list ready = self._poll()
+    cdef list ready
+    if _epoll.is_in(self):
+        ready = _epoll.get(self).poll(0, _reactor_module["_MOST_EVENTS"])
+    else:
+        ready = self._poll()
     if _left.get(self) or _again.get(self):
         return self._serve(ready)
     cdef Py_ssize_t count = len(ready)

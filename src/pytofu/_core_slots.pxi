@@ -54,7 +54,8 @@ cdef Slot _conversation_number, _ending, _frame_began, _full_since, _paused, _po
 cdef Slot _receive_rules, _refused, _state, _writer
 cdef Slot _leads, _mailbox, _queues, _traffic
 cdef Slot _bytes_received, _bytes_sent, _messages_received, _messages_sent
-cdef Slot _again, _bell, _left, _sources, _turns
+cdef Slot _again, _bell, _epoll, _left, _sources, _turns
+cdef dict _reactor_module
 cdef object _Pass, _current_time
 cdef object _NO_SIGNAL, _OPEN, _READABLE, _WRITABLE
 
@@ -70,7 +71,7 @@ cdef int find_slots() except -1:
     global _receive_rules, _refused, _state, _writer
     global _leads, _mailbox, _queues, _traffic
     global _bytes_received, _bytes_sent, _messages_received, _messages_sent
-    global _again, _bell, _left, _sources, _turns
+    global _again, _bell, _epoll, _left, _sources, _turns, _reactor_module
     global _Pass, _current_time
     global _NO_SIGNAL, _OPEN, _READABLE, _WRITABLE
     if _held is not None:
@@ -84,7 +85,7 @@ cdef int find_slots() except -1:
     from pytofu.engine.observer import Traffic
     from pytofu.engine.opening import OpeningChannel
     from pytofu.engine.passes import Pass as _Pass
-    from pytofu.engine.reactor import PollingReactor
+    from pytofu.engine import reactor
     from pytofu.engine.sending import SendingChannel
     from pytofu.links import sockets
     from pytofu.links.base import Wait
@@ -114,9 +115,10 @@ cdef int find_slots() except -1:
     _bytes_received, _bytes_sent = Slot(Traffic, "bytes_received"), Slot(Traffic, "bytes_sent")
     _messages_received = Slot(Traffic, "messages_received")
     _messages_sent = Slot(Traffic, "messages_sent")
-    _again, _bell = Slot(PollingReactor, "_again"), Slot(PollingReactor, "_bell")
-    _left, _sources = Slot(PollingReactor, "_left"), Slot(PollingReactor, "_sources")
-    _turns = Slot(PollingReactor, "_turns")
+    _reactor_module, polling = vars(reactor), reactor.PollingReactor
+    _again, _bell, _left = Slot(polling, "_again"), Slot(polling, "_bell"), Slot(polling, "_left")
+    _sources, _turns = Slot(polling, "_sources"), Slot(polling, "_turns")
+    _epoll = Slot(reactor.EpollReactor, "_epoll")
     _NO_SIGNAL, _OPEN = sockets._NO_SIGNAL, State.OPEN
     _READABLE, _WRITABLE = Wait.READABLE, Wait.WRITABLE
     _held = Slot(Holder, "_value")  # last: whoever finds it finds all

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -67,12 +67,13 @@ class Nowhere(End):
 class World:
     """A reactor, and sources that note in `calls` what they are called for."""
 
-    def __init__(self, reactor: PollingReactor, stack: ExitStack, leads: list[bool]) -> None:
-        self.reactor = reactor
-        self.leads = leads
+    def __init__(self, make: Callable[..., PollingReactor], stack: ExitStack) -> None:
+        self.leaderless: set[Any] = set()
+        self.reactor = make("group", self.leaderless)
+        assert self.leaderless == {"group"}
         self.calls: list[str] = []
         self._stack = stack
-        self._closed = False
+        self.closed = False
 
     def pair(self, name: str) -> tuple[End, socket.socket]:
         """A source, and the socket at its other end."""
@@ -88,8 +89,8 @@ class World:
 
     def close(self) -> None:
         """Close the reactor, unless that was done."""
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self.reactor.close()
 
     def serve(self) -> list[str]:
@@ -109,12 +110,10 @@ def poller(request: pytest.FixtureRequest) -> Poller:
 async def world(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     if poller == "kqueue":
         use_kqueue(monkeypatch)
-    leads: list[bool] = []
     make = best()
     assert make is (KqueueReactor if poller == "kqueue" else EpollReactor)
-    reactor = make(leads.append)
     with ExitStack() as stack:
-        world = World(reactor, stack, leads)
+        world = World(make, stack)
         yield world
         world.close()
 
@@ -351,7 +350,7 @@ def test_asking_when_trio_has_ended_is_harmless() -> None:
     reactors: list[PollingReactor] = []
 
     async def main() -> None:
-        reactors.append(EpollReactor(lambda led: None))
+        reactors.append(World(EpollReactor, ExitStack()).reactor)
         reactors[0].close()
 
     trio.run(main)
@@ -382,10 +381,10 @@ async def leading(world: World) -> AsyncIterator[trio.CancelScope]:
             nursery.start_soon(world.reactor.lead)
             await wait_all_tasks_blocked()
             assert not world.reactor.can_lead
-            assert world.leads == [True]
+            assert world.leaderless == set()
             yield nursery.cancel_scope
         assert world.reactor.can_lead
-        assert world.leads == [True, False]
+        assert world.leaderless == (set() if world.closed else {"group"})
 
 
 async def test_who_leads_waits_until_somebody_is_ready(world: World) -> None:
@@ -408,7 +407,6 @@ async def test_who_leads_can_be_rung_for(world: World) -> None:
         world.reactor.ring()
         world.reactor.ring()
     assert world.serve() == []
-    world.leads.clear()
     async with leading(world):  # one ring was one
         world.reactor.ring()
 
@@ -461,9 +459,9 @@ async def test_a_ring_behind_the_close_goes_nowhere(world: World) -> None:
 async def test_who_parts_from_its_parent_has_a_poller_and_a_bell_of_its_own() -> None:
     """As a forked child does, whose descriptors are copies; here the copies are the parent's."""
     with ExitStack() as stack:
-        reactor = EpollReactor(lambda led: None)
-        stack.callback(reactor.close)
-        world = World(reactor, stack, [])
+        world = World(EpollReactor, stack)
+        stack.callback(world.close)
+        reactor = world.reactor
         theirs, other = world.pair("theirs")
         reactor.watch(theirs, read=True, write=True)
         parents = os.dup(reactor.poller), os.dup(reactor._bell[0])
@@ -494,16 +492,13 @@ async def test_where_there_is_no_eventfd_the_bell_is_a_pipe(
 ) -> None:
     monkeypatch.delattr(os, "eventfd")
     with ExitStack() as stack:
-        leads: list[bool] = []
-        reactor = EpollReactor(leads.append)
-        stack.callback(reactor.close)
-        world = World(reactor, stack, leads)
+        world = World(EpollReactor, stack)
+        stack.callback(world.close)
         for _ in range(2):
             async with leading(world):
-                reactor.ring()
-                reactor.ring()
+                world.reactor.ring()
+                world.reactor.ring()
             assert world.serve() == []
-            leads.clear()
 
 
 def test_the_reactor_is_what_the_system_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,14 +98,7 @@ class Group(GroupContext):
         kind = reactor.best()
         if kind is None:
             return TaskReactor(self.start)
-        self._turn.leaderless.add(self)
-        return kind(self._lead_changed)
-
-    def _lead_changed(self, led: bool) -> None:
-        if led or self.closed.is_set():
-            self._turn.leaderless.discard(self)
-        else:
-            self._turn.leaderless.add(self)
+        return kind(self, self._turn.leaderless)
 
     # ------------------------------------------------------------------ the task
 
@@ -125,7 +118,6 @@ class Group(GroupContext):
             self.readiness.close()
             self._on_closed(self)
             self.closed.set()
-            self._turn.leaderless.discard(self)
 
     async def _keep_going(self) -> None:
         """Be the clock, and lead when nobody else does."""
@@ -305,22 +297,23 @@ class Group(GroupContext):
                 self._work_on_quiet()
             if self._returning:
                 self._go_on_returning()
-            self._serve()
+            mailbox.look_at = mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+            self.readiness.serve()
         return mailbox.take()
 
-    def _serve(self) -> None:
-        self.mailbox.look_at = self.mailbox.taken + _TAKEN_WITHOUT_A_LOOK
-        self.readiness.serve()
-
-    def look(self) -> None:
-        """Do what there is to do, and see what has arrived, without waiting for anything.
+    def look(self) -> Message | None:
+        """Do what there is to do, and take what has arrived, without waiting for anything.
 
         Not when the group is closing.
         """
-        self.work()
+        mailbox = self.mailbox
+        if self._with_work:
+            self.work()
         if self._returning:
             self._go_on_returning()
-        self._serve()
+        mailbox.look_at = mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+        self.readiness.serve()
+        return mailbox.take()
 
     async def receive(
         self,
@@ -335,9 +328,7 @@ class Group(GroupContext):
             await trio.lowlevel.checkpoint()
             if self.closing:
                 return Err(MailBoxStatus.CLOSED)
-            if not self.mailbox:
-                self.look()
-            message = self.take()
+            message = self.take() if self.mailbox else self.look()
             return Err(MailBoxStatus.TIMEOUT) if message is None else Ok(message)
         with trio.move_on_after(timeout):
             message = await self.receive_some_time()
@@ -384,9 +375,11 @@ class Group(GroupContext):
                     await readiness.lead()
                 finally:
                     self._receiver_leads = False
-                    mailbox.ring()  # one that follows may take the lead
+                    if mailbox._waiting:
+                        mailbox.ring()  # one that follows may take the lead
                 if not mailbox.closed:
-                    self._serve()
+                    mailbox.look_at = mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+                    readiness.serve()
             else:
                 await mailbox.wait_for_bell()
 

@@ -13,7 +13,6 @@ import sys
 import threading
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -23,6 +22,7 @@ import trio
 from pytofu._choice import compiled, twin
 from pytofu.engine.passes import Pass
 from pytofu.engine.readiness import Readiness, Source
+from pytofu.engine.turns import Turning
 from pytofu.links.sockets import in_forked_children
 
 _MOST_EVENTS: Final = 256
@@ -81,8 +81,10 @@ class PollingReactor(Readiness):
     __slots__ = (
         "_again",
         "_bell",
+        "_closed",
         "_left",
-        "_on_lead",
+        "_leaderless",
+        "_owner",
         "_ringing",
         "_sources",
         "_thread",
@@ -94,16 +96,19 @@ class PollingReactor(Readiness):
         "poller",
     )
 
-    def __init__(self, on_lead: Callable[[bool], None], poller: int) -> None:
+    def __init__(self, owner: Turning, leaderless: set[Turning], poller: int) -> None:
         self.can_lead: bool = True
         self.poller: int = poller
         """A descriptor: readable when a source is ready."""
-        self._on_lead = on_lead  # told when somebody takes the lead, and when nobody has it
+        self._owner: Final = owner
+        self._leaderless: Final = leaderless  # where the owner is while nobody leads
+        leaderless.add(owner)
         self._sources: dict[int, Source] = {}
         self._left: dict[int, int] = {}  # found ready, and not served yet: they come first
         self._again: deque[Source] = deque()  # to be served without a descriptor saying so
         self._turns, self._turns_again = Turns(), Turns()
         self._bell, self._ringing = _open_bell(), False
+        self._closed = False
         self._thread = threading.get_ident()
         self._token = trio.lowlevel.current_trio_token()
 
@@ -112,7 +117,7 @@ class PollingReactor(Readiness):
     async def lead(self) -> None:
         """See `Readiness`."""
         self.can_lead = False
-        self._on_lead(True)
+        self._leaderless.discard(self._owner)
         try:
             if self._again:
                 await trio.lowlevel.checkpoint()
@@ -122,7 +127,8 @@ class PollingReactor(Readiness):
             pass  # the group was destroyed meanwhile
         finally:
             self.can_lead = True
-            self._on_lead(False)
+            if not self._closed:
+                self._leaderless.add(self._owner)
 
     def ring(self) -> None:
         """See `Readiness`."""
@@ -204,6 +210,8 @@ class PollingReactor(Readiness):
 
     def close(self) -> None:
         """See `Readiness`."""
+        self._closed = True
+        self._leaderless.discard(self._owner)
         self._ringing = True  # nobody rings at descriptors that may be somebody else's soon
         trio.lowlevel.notify_closing(self.poller)
         self._close_poller()
@@ -225,9 +233,9 @@ class EpollReactor(PollingReactor):
 
     __slots__ = ("_epoll", "_masks")
 
-    def __init__(self, on_lead: Callable[[bool], None]) -> None:
+    def __init__(self, owner: Turning, leaderless: set[Turning]) -> None:
         self._epoll = select.epoll()
-        super().__init__(on_lead, self._epoll.fileno())
+        super().__init__(owner, leaderless, self._epoll.fileno())
         self._masks: dict[int, int] = {}  # what each descriptor is registered for
         self._epoll.register(self._bell[0], select.EPOLLIN)
         _epolls.add(self)
@@ -304,9 +312,9 @@ class KqueueReactor(PollingReactor):
 
     __slots__ = ("_kqueue", "_registered")
 
-    def __init__(self, on_lead: Callable[[bool], None]) -> None:
+    def __init__(self, owner: Turning, leaderless: set[Turning]) -> None:
         self._kqueue = _select.kqueue()
-        super().__init__(on_lead, self._kqueue.fileno())
+        super().__init__(owner, leaderless, self._kqueue.fileno())
         self._registered: set[tuple[int, int]] = set()  # descriptor and filter
         self._change(self._bell[0], _select.KQ_FILTER_READ, _select.KQ_EV_ADD)
 
@@ -356,7 +364,7 @@ def _open_bell() -> tuple[int, int]:
     return waiting, ringing
 
 
-def best() -> Callable[[Callable[[bool], None]], PollingReactor] | None:
+def best() -> type[EpollReactor | KqueueReactor] | None:
     """The reactor for this system; None where there is no poller, or none is wanted."""
     if os.environ.get("PYTOFU_REACTOR") == "tasks":
         return None

@@ -180,8 +180,7 @@ class ChannelGroup(Belonging):
             return group.take()
         if group.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
-        group.look()
-        return group.take()
+        return group.look()
 
     @trio.lowlevel.enable_ki_protection
     def update_receiver(self, holder: Holder[Message]) -> None:
