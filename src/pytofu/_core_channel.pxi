@@ -131,9 +131,11 @@ cdef bint wrote_all(channel) except -1:
 
 
 def IoChannel_work(self):
-    if not is_ordinary(self) or not wrote_all(self):
+    if not is_ordinary(self):
         return IoChannel_work.__wrapped__(self)
     _has_work.set(self, False)
+    if not wrote_all(self):
+        return IoChannel_work.__wrapped__(self)
     conversation = _conversation.get(self)
     cdef FrameReader reader = _reader.get(conversation)
     if (
