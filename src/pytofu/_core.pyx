@@ -18,6 +18,7 @@ from pytofu.values.allocation import AllocationStrategy
 from pytofu.values import header as _header
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError, AmpeStatus
+from pytofu.values.text_headers import TextHeaders, without_local_headers
 
 
 cdef object _pack = _header.HEADER_STRUCT.pack

@@ -179,7 +179,9 @@ class Program:
         message.message_id = 7
         message.set_payload(bytes(size))
         if size == 1:
-            message.set_text_headers(b"name:value")
+            message.set_text_headers(b"name:value\r\n")
+            if which % 2:
+                message.text_headers.append("other", "value")
         if deed == "odd":
             field = ("channel_number", "message_id", "proto_byte", "status")[size % 4]
             setattr(message.header, field, ODD[which])

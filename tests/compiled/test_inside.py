@@ -102,12 +102,19 @@ def test_accounts_count_the_same(
 # ---------------------------------------------------------------------- what is posted
 
 ODD: Final = st.sampled_from([-1, 65535, 65536, 2**64 - 1, 2**64, True, 1.5, "7", None])
+TEXTS: Final = st.one_of(
+    st.lists(st.sampled_from([b"~", b"reason", b"~detail", b":", b"\r\n", b"a"])).map(b"".join),
+    st.sampled_from([b"~", b"a", b"~reaso"]).flatmap(
+        lambda piece: st.integers(65_525, 65_540).map(lambda size: (piece * size)[:size])
+    ),
+)
 POSTS: Final = st.lists(
     st.tuples(
         st.integers(0, 255) | ODD,
         st.integers(0, 65535) | ODD,
         st.integers(0, 2**64 - 1) | ODD,
-        st.sampled_from([b"", b"", b"name:value", b"~reason:SUCCESS\r\nname:value"]),
+        st.sampled_from([b"", b"", b"name:value", b"~reason:SUCCESS\r\nname:value"]) | TEXTS,
+        st.booleans(),
         st.binary(max_size=80) | st.integers(1000, 70_000).map(bytes),
         st.booleans(),
     ),
@@ -119,10 +126,12 @@ def written(world: World, keep: bool, posts: list[tuple[Any, ...]], steps: list[
     writer = world.find("protocol.framing.FrameWriter")(keep=keep)
     message_class = world.find("values.message.Message")
     told: list[Any] = []
-    for proto, channel, message_id, text, body, editable in posts:
+    for proto, channel, message_id, text, looked_at, body, editable in posts:
         message = message_class()
         message.set_payload(body)
         message.set_text_headers(text)
+        if looked_at:
+            told.append(len(message.text_headers))
         if editable:
             message.body.append(b"more")
         header = message.header
