@@ -18,7 +18,6 @@ from pytofu.values.allocation import AllocationStrategy
 from pytofu.values import header as _header
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError, AmpeStatus
-from pytofu.values.text_headers import TextHeaders, without_local_headers
 
 
 cdef object _pack = _header.HEADER_STRUCT.pack
@@ -146,6 +145,7 @@ cdef BinaryHeader header_of(
 
 include "_core_slots.pxi"
 include "_core_accounts.pxi"
+include "_core_text_headers.pxi"
 include "_core_message.pxi"
 include "_core_framing.pxi"
 include "_core_mailbox.pxi"

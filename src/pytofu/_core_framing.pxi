@@ -1,8 +1,7 @@
 # Framing: each frame of a read becomes a message, and each ordinary message a frame, in C.
 
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memcpy
 
 cdef enum:
     _BURST = 32
@@ -18,7 +17,7 @@ cdef enum:
     _LONGEST_PART = 65535
     _COPIED = 1024  # bytes of a body up to which a copy costs less than another object in a list
 
-cdef Slot _raw = Slot(TextHeaders, "_raw")
+cdef object _without_local_headers = None
 
 
 cdef unsigned int two_bytes(const unsigned char* at) noexcept:
@@ -31,22 +30,6 @@ cdef unsigned long long eight_bytes(const unsigned char* at) noexcept:
     for i in range(8):
         number = number << 8 | at[i]
     return number
-
-
-cdef bint may_be_local(const char* text, Py_ssize_t length) noexcept:
-    """Whether there is `~reason` or `~detail` somewhere: see `without_local_headers`."""
-    cdef const char* last = text + length - 7
-    cdef const char* at = <const char*>memchr(text, b"~", length)
-    if at == NULL:
-        return False
-    while at <= last:  # byte by byte: they may all be that one
-        if at[0] == b"~" and (
-            (at[1] == b"r" and not memcmp(at + 1, b"reason", 6))
-            or (at[1] == b"d" and not memcmp(at + 1, b"detail", 6))
-        ):
-            return True
-        at += 1
-    return False
 
 
 cdef class FrameReader:
@@ -98,6 +81,7 @@ cdef class FrameReader:
             self._pos = 0
 
     def read(self, channel_number, rules, Py_ssize_t limit):
+        global _without_local_headers
         cdef list messages = []
         cdef bytes data = self._data
         cdef Py_ssize_t pos = self._pos, end = len(data), text_at, body_at, stop
@@ -134,7 +118,11 @@ cdef class FrameReader:
                 return messages, None
             text = data[text_at:body_at] if text_len else b""
             if text_len and may_be_local(<const char*>start + text_at, text_len):
-                text = without_local_headers(text)
+                if _without_local_headers is None:
+                    from pytofu.values.text_headers import without_local_headers
+
+                    _without_local_headers = without_local_headers
+                text = _without_local_headers(text)
                 text_len = len(text)
             message = Message.__new__(Message)
             message._account = self._account
@@ -218,7 +206,7 @@ cdef class FrameWriter:
             return -1
         raw = message._text
         if type(raw) is TextHeaders:
-            raw = _raw.get(raw)
+            raw = (<TextHeaders>raw)._raw
         cdef const char* text
         cdef Py_ssize_t text_len
         if type(raw) is bytes:

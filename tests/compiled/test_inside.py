@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.compiled.worlds import World, plain
+from tests.compiled.worlds import World, outcome, plain
 
 SETTINGS: Final = settings(
     max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -97,6 +97,36 @@ def test_accounts_count_the_same(
     deeds: list[tuple[str, int, int]],
 ) -> None:
     both(compiled, pure, lambda world: counted(world, sizes, deeds))
+
+
+# ---------------------------------------------------------------------- text headers
+
+WORDS: Final = st.lists(
+    st.sampled_from(["a", "name", " ", "\t", ":", "\r", "\n", "\0", "~", "\x7f", "\xe4", "\ud800"]),
+    max_size=4,
+).map("".join)
+LINES: Final = st.lists(st.tuples(st.sampled_from(["append", "try_append"]), *[WORDS] * 2))
+
+
+def lines_of(world: World, lines: list[tuple[str, str, str]], as_bytes: int) -> list[Any]:
+    headers = world.find("values.text_headers.TextHeaders")(b"first:1\r\n")
+    told: list[Any] = []
+    for index, (how, *words) in enumerate(lines):
+        given = [word.encode(errors="replace") if index == as_bytes else word for word in words]
+        told.append(outcome(lambda given=given, how=how: getattr(headers, how)(*given)))  # type: ignore[misc]
+        told.append(headers.to_bytes())
+    exported = memoryview(headers._raw)
+    told.append(outcome(lambda: headers.append("a", "b")))
+    exported.release()
+    return [*told, plain(list(headers))]
+
+
+@given(LINES, st.integers(0, 9))
+@SETTINGS
+def test_lines_become_the_same_bytes(
+    compiled: World, pure: World, lines: list[tuple[str, str, str]], as_bytes: int
+) -> None:
+    both(compiled, pure, lambda world: lines_of(world, lines, as_bytes))
 
 
 # ---------------------------------------------------------------------- what is posted

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+from pytofu._choice import compiled, twin
 from pytofu.patterns.arguments import as_bytes, must_be
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.errors import AmpeException
@@ -126,6 +127,9 @@ class TextHeaders:
         """Remove all headers."""
         self._raw.clear()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (bytes(self._raw),)
+
     def __len__(self) -> int:
         return len(self._raw)
 
@@ -144,3 +148,7 @@ class TextHeaders:
 
     def __repr__(self) -> str:
         return f"<TextHeaders {[f'{name}: {value}' for name, value in self]}>"
+
+
+if compiled and not TYPE_CHECKING:
+    TextHeaders = twin(TextHeaders)
