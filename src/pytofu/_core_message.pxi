@@ -133,6 +133,20 @@ cdef class Message:
         self._header.message_id = message_id
 
     @property
+    def status(self):
+        """How it went; a byte that has no name reads as UNKNOWN_ERROR."""
+        if self._released:
+            raise self._misuse()
+        status = self._header.status
+        if status is _SUCCESS or (type(status) is int and status == 0):
+            return _SUCCESS
+        return AmpeStatus.from_wire(status)
+
+    @status.setter
+    def status(self, status):
+        self.header.status = _header.in_a_byte("status", status)
+
+    @property
     def more(self):
         """MORE (true) while further messages with the same message_id follow, else LAST."""
         if self._released:
