@@ -10,6 +10,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trio._core._run import _r
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.compiled.worlds import World, plain
@@ -20,7 +21,7 @@ DEEDS: Final = st.lists(
             [
                 *("get", "make", "post", "post", "post", "answer", "receive", "receive", "wait"),
                 *("turn", "put", "twice", "odd", "other", "none", "send", "trace", "bye", "drop"),
-                *("update", "borrow", "borrow"),
+                *("update", "borrow", "borrow", "behind", "cancelled"),
             ]
         ),
         st.integers(0, 3),
@@ -28,13 +29,23 @@ DEEDS: Final = st.lists(
     ),
     max_size=60,
 )
-_WAIT: Final = ("wait", "turn", "send", "drop")
+_WAIT: Final = ("wait", "turn", "send", "behind", "cancelled", "drop")
 ODD: Final = (-1, True, "7", 2**64)
 _names = count()
 
 KINDS: Final = ("Memory", "UDS")
 """Addresses, by the beginnings of their classes' names. In one process all that a Unix socket is
 given is there at once, so what happens over it is as certain as over memory."""
+
+
+class InOrder(dict[Any, None]):
+    """In place of a group's set of channels, which end in no certain order when it is destroyed."""
+
+    def add(self, channel: Any) -> None:
+        self[channel] = None
+
+    def discard(self, channel: Any) -> None:
+        self.pop(channel, None)
 
 
 class Program:
@@ -44,6 +55,8 @@ class Program:
         self.world = world
         self.ampe = ampe
         self.groups = [ampe.create(), ampe.create()]
+        for group in self.groups:
+            group._group.channels = InOrder()
         self.numbers: list[tuple[int, int]] = []  # of a channel: its group, and its number there
         self.mine: list[Any] = []  # holders
         self.told: list[Any] = []
@@ -103,18 +116,26 @@ class Program:
                         group.post(holder)
             case "make":
                 self.mine.append(self.holder(self.message()))
-            case "post" | "send" | "odd" | "other":
+            case "post" | "send" | "cancelled" | "odd" | "other":
                 holder = self.mine.pop() if self.mine else self.holder(ampe.get())
                 if holder.value is not None:
                     self.fill(holder.value, deed, number, which, size)
                 if deed == "other":
                     group = self.groups[1 - group_index]
                 try:
-                    header = await group.send(holder) if deed == "send" else group.post(holder)
+                    if deed in {"post", "odd", "other"}:
+                        header = group.post(holder)
+                    else:
+                        header = await self.sent(group, holder, cancelled=deed == "cancelled")
+                    if header is None:
+                        return
                     self.tell((header.proto_byte, header.status, header.body_len))
                     self.tell((header.channel_number == number, holder.value is None))
                 finally:
                     ampe.put(holder)
+            case "behind":  # so that, mostly, it has to wait
+                await self.do("post", which, size)
+                await self.do("send", which, size)
             case "answer" if self.mine:
                 holder = self.mine.pop(0)
                 try:
@@ -152,6 +173,14 @@ class Program:
             case _:
                 pass
 
+    async def sent(self, group: Any, holder: Any, *, cancelled: bool) -> Any:
+        with trio.move_on_after(5) as scope:
+            if cancelled:
+                scope.cancel()
+            return await group.send(holder)
+        self.tell(holder.value is None)
+        return None
+
     def fill(self, message: Any, deed: str, number: int, which: int, size: int) -> None:
         message.reset()
         message.opcode = list(self.opcodes)[(0, 1, 2, 2)[which]]
@@ -159,7 +188,9 @@ class Program:
         message.message_id = 7
         message.set_payload(bytes(size))
         if size == 1:
-            message.set_text_headers(b"name:value")
+            message.set_text_headers(b"name:value\r\n")
+            if which % 2:
+                message.text_headers.append("other", "value")
         if deed == "odd":
             field = ("channel_number", "message_id", "proto_byte", "status")[size % 4]
             setattr(message.header, field, ODD[which])
@@ -194,7 +225,7 @@ class Program:
 def history(world: World, kind: str, deeds: list[tuple[str, int, int]]) -> list[Any]:
     with world.active():
         options = world.find("engine.options.Options")(
-            initial_pool_msgs=6, max_pool_msgs=8, max_queued_bytes=150_000
+            initial_pool_msgs=6, max_pool_msgs=8, max_queued_bytes=150_000, high_water=1_000
         )
         open_ampe = world.find("public.ampe.open_ampe")
         told: list[Any] = []
@@ -205,6 +236,7 @@ def history(world: World, kind: str, deeds: list[tuple[str, int, int]]) -> list[
                 await program.run(kind, deeds)
                 told.extend(program.told)
 
+        _r.seed(len(deeds))  # or the tasks would have their turns in another order each time
         trio.run(main, clock=MockClock(autojump_threshold=0))
         return told
 

@@ -80,8 +80,10 @@ ROUND: Final = [
     *[("get", 0, 0), ("post", 0, 64), ("post", 1, 1), ("send", 2, 1024), ("turn", 0, 0)],
     *[("receive", 1, 0), ("wait", 3, 0), ("answer", 1, 0), ("put", 0, 0), ("twice", 0, 0)],
     *[("odd", 0, 64), ("odd", 1, 65), ("other", 0, 0), ("none", 1, 1), ("make", 0, 0)],
+    *[("behind", 1, 64), ("cancelled", 0, 0), ("turn", 0, 0), ("receive", 1, 0), ("put", 0, 0)],
     *[("borrow", 0, 0), ("borrow", 2, 64), ("trace", 0, 0), ("post", 0, 0), ("trace", 1, 0)],
     *[("turn", 0, 0), ("receive", 1, 0), ("put", 0, 0), ("receive", 0, 0), ("put", 0, 0)],
+    *[("post", 2, 1), ("turn", 0, 0), ("receive", 1, 0), ("put", 0, 0)],
 ]
 ROUNDS: Final = 20
 
