@@ -51,6 +51,10 @@ class Asked(Protocol):
         ...
 
 
+def _is_late(error: Exception) -> bool:
+    return isinstance(error, RemoteError) and error.code == "DEADLINE_EXCEEDED"
+
+
 class Asking:
     """Open calls and streams by message_id; ids are odd on the connecting side, else even."""
 
@@ -71,6 +75,7 @@ class Asking:
         """Calls and streams under way."""
         self._on_idle = on_idle
         self._error: Unanswered | None = None
+        self._leaving = False
 
     def begin(self, features: Features | None) -> None:
         """The Hello was answered: what the peer knows is known."""
@@ -102,17 +107,17 @@ class Asking:
                 self.cancel(ident)
             raise
         finally:
-            self.forget(ident)
+            del self._open[ident]
             call.drop()
             self._free_slot()
-        try:
-            return call.outcome()
-        except RemoteError as error:
-            # Both clocks run for the same deadline. Should the peer's be first, the caller's own
-            # scope has the word, unless it was given more time since.
-            if error.code == "DEADLINE_EXCEEDED" and deadline - trio.current_time() < _SKEW:
-                await trio.sleep_until(deadline)
-            raise
+        if call.answer is not None:
+            return call.answer
+        assert call.error is not None
+        # Both clocks run for the same deadline. Should the peer's be first, the caller's own
+        # scope has the word, unless it was given more time since.
+        if _is_late(call.error) and deadline - trio.current_time() < _SKEW:
+            await trio.sleep_until(deadline)
+        raise call.error
 
     @block
     async def stream(
@@ -186,8 +191,8 @@ class Asking:
     # ------------------------------------------------------------------ slots
 
     def _take_free_slot(self) -> bool:
-        self.check_open()
-        if not self._slots:
+        if not self._slots or self._leaving:
+            self.check_open()
             return False
         self._slots -= 1
         self.busy += 1
@@ -212,7 +217,7 @@ class Asking:
         """Raise `NotSent` if nothing new can be asked."""
         if self._error is not None:
             raise NotSent(self._error.error_code, self._error.message)
-        if self.left.is_set():
+        if self._leaving:
             raise NotSent(AmpeError.CHANNEL_CLOSED, "the peer is leaving")
 
     # ------------------------------------------------------------------ what arrives
@@ -243,6 +248,7 @@ class Asking:
 
     def leave(self) -> None:
         """Ask nothing new; whoever waits for a slot is told."""
+        self._leaving = True
         self.left.set()
         self._waiting.unpark_all()
 

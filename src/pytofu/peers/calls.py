@@ -12,6 +12,7 @@ from pytofu.peers.assembly import Assembly, Budget
 from pytofu.peers.ctrl_c import run_program
 from pytofu.peers.errors import RemoteError, error_lines, error_of
 from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
+from pytofu.peers.outlet import HeaderLines
 from pytofu.peers.wire import (
     METHOD,
     TIMEOUT,
@@ -20,6 +21,7 @@ from pytofu.peers.wire import (
     timeout_text,
     user_headers,
 )
+from pytofu.values.header import MORE_BIT
 from pytofu.values.message import Message
 
 log: Final = logging.getLogger("pytofu.peers")
@@ -34,22 +36,25 @@ _ENDLESS: Final = 10.0**12
 class Call:
     """The caller's side of a call: parts come in, one answer or one error comes out."""
 
-    __slots__ = ("_answer", "_assembly", "_budget", "_caller", "_error", "_headers")
+    # What it does not have yet, and mostly never has, is the class's until it is set.
+    answer: Incoming | None = None
+    error: Exception | None = None
+    """What came instead of an answer."""
+    _caller: trio.lowlevel.Task | None = None  # while it sleeps
+    _assembly: Assembly | None = None
+    _headers: Headers = NO_HEADERS  # of an answer in parts
 
     def __init__(self, budget: Budget) -> None:
-        self._caller: trio.lowlevel.Task | None = None  # while it sleeps
         self._budget = budget
-        self._assembly: Assembly | None = None
-        self._headers: Headers = {}
-        self._answer: Incoming | None = None
-        self._error: Exception | None = None
 
     def arrived(self, message: Message, headers: Headers) -> None:
         """Take a part of the answer, or all of it."""
-        if self._over:
+        if self.answer is not None or self.error is not None:
             return
         body = message.payload
-        if message.has_more() or self._assembly is not None:
+        more = message.header.proto_byte & MORE_BIT
+        first = headers
+        if more or self._assembly is not None:
             if self._assembly is None:
                 self._assembly = Assembly(self._budget)
                 self._headers = headers
@@ -57,41 +62,33 @@ class Call:
             if self._assembly.too_long:
                 self.fail(RemoteError("RESOURCE_EXHAUSTED", "the answer is too long"))
                 return
-            if message.has_more():
+            if more:
                 return
-            body = self._assembly.take()
-        else:
-            self._headers = headers
-        error = error_of(headers, body)
-        if error is not None:
+            body, first = self._assembly.take(), self._headers
+        if headers and (error := error_of(headers, body)) is not None:
             self.fail(error)
             return
-        self._answer = Incoming(body, user_headers(self._headers) if self._headers else {})
+        self.answer = Incoming(body, user_headers(first) if first else NO_HEADERS)
         self._wake_caller()
 
     def fail(self, error: Exception) -> None:
         """There will be no answer; the first word stays."""
-        if not self._over:
-            self._error = error
+        if self.answer is None and self.error is None:
+            self.error = error
             self._wake_caller()
-
-    @property
-    def _over(self) -> bool:
-        return self._answer is not None or self._error is not None
 
     def _wake_caller(self) -> None:
         if self._caller is not None:
             trio.lowlevel.reschedule(self._caller)
             self._caller = None
 
-    async def wait(self) -> None:
-        """Until there is an outcome; for one task. A checkpoint."""
+    def wait(self) -> Awaitable[object]:
+        """To be awaited at once, by one task: until there is an outcome. A checkpoint."""
         # As an Event would, less what an Event costs.
-        if self._over:
-            await trio.lowlevel.checkpoint()
-        else:
-            self._caller = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+        if self.answer is not None or self.error is not None:
+            return trio.lowlevel.checkpoint()
+        self._caller = trio.lowlevel.current_task()
+        return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
 
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
         self._caller = None
@@ -101,13 +98,6 @@ class Call:
         """Nobody waits any more."""
         if self._assembly is not None:
             self._assembly.drop()
-
-    def outcome(self) -> Incoming:
-        """The answer; raises what came instead."""
-        if self._error is not None:
-            raise self._error
-        assert self._answer is not None
-        return self._answer
 
 
 def request_lines(method: str, headers: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -127,19 +117,13 @@ def add_timeout(lines: list[tuple[str, str]]) -> float:
     return deadline
 
 
-class Result:
-    """What a handler made of a request: headers and a body to send."""
+type Result = tuple[HeaderLines, bytes]
+"""What a handler made of a request: headers and a body to send."""
 
-    __slots__ = ("body", "lines")
 
-    def __init__(self, lines: list[tuple[str, str]], body: bytes) -> None:
-        self.lines: list[tuple[str, str]] = lines
-        self.body: bytes = body
-
-    @classmethod
-    def of_error(cls, error: RemoteError) -> "Result":
-        """An answer that says the error."""
-        return cls(error_lines(error), error.body)
+def error_result(error: RemoteError) -> Result:
+    """An answer that says the error."""
+    return error_lines(error), error.body
 
 
 async def respond(handler: Respond, request: Incoming, longest: int) -> Result:
@@ -148,22 +132,23 @@ async def respond(handler: Respond, request: Incoming, longest: int) -> Result:
     All but declared errors are logged, and the caller learns nothing of the inside.
     """
     try:
-        reply = await run_program(handler, request)
-        if isinstance(reply, Reply):
-            lines, body = list(checked("the headers of a Reply", reply.headers).items()), reply.body
-        else:
-            lines, body = [], b"" if reply is None else reply
-        body = payload("what a handler returns", body)
+        body = await run_program(handler, request)
+        lines: HeaderLines = ()
+        if isinstance(body, Reply):
+            lines = list(checked("the headers of a Reply", body.headers).items())
+            body = body.body
+        if type(body) is not bytes:
+            body = b"" if body is None else payload("what a handler returns", body)
         if len(body) > longest:
             raise ValueError(f"an answer of {len(body)} bytes: {longest} are the most")
     except RemoteError as error:
-        return Result.of_error(error)
+        return error_result(error)
     except Exception:
         return failed(request.method)
-    return Result(lines, body)
+    return lines, body
 
 
 def failed(method: str) -> Result:
     """The answer for a handler that failed, with what is being handled in the log."""
     log.exception("the handler failed: method %r", method)
-    return Result.of_error(RemoteError("INTERNAL", "the handler failed"))
+    return error_result(RemoteError("INTERNAL", "the handler failed"))

@@ -75,14 +75,9 @@ _SHORT: Final = 128
 type Headers = Mapping[str, str]
 """Those of a message. Messages share them."""
 
-_NONE: Final[Headers] = {}
-
 
 def read_headers(message: Message) -> Headers:
     """The text headers of a message; of a name that repeats, the first."""
-    # The length is the wire's: what the engine adds is not in it. Most messages have no headers.
-    if not message.header.text_headers_len and not message.is_from_engine():
-        return _NONE
     raw = message.raw_text_headers
     return _remembered(raw) if len(raw) <= _SHORT else _split(raw)
 
