@@ -38,9 +38,8 @@ _LATE: Final = RemoteError("DEADLINE_EXCEEDED", "the time that the caller gave w
 _REFUSED: Final = RemoteError("UNAVAILABLE", "the peer takes no more calls")
 _MAX_SUBSCRIPTIONS: Final = 1000
 _HELPERS: Final = 2
-"""Tasks that are called before a handler is run, for the requests behind it, should it wait: so
-their number doubles as long as handlers wait, and is small when none does."""
-
+"""Tasks that a task calls before it runs a handler, for the requests behind it, should it wait: so
+their number doubles as long as handlers wait. The first to come calls one: mostly none waits."""
 
 _NEVER: Final = float("inf")
 
@@ -242,18 +241,20 @@ class Answering:
         self._running.add(handling)
         self._ready.append(handling)
         if not self._coming:
-            self._call_task(handler)
+            self._call_tasks(handler, 1, 1)
 
-    def _call_task(self, handler: Respond) -> None:
-        self._coming += 1
-        self._context.run(self._spawn, self._carry_out_what_is_ready, handler)
+    def _call_tasks(self, handler: Respond, at_most: int, helpers: int = _HELPERS) -> None:
+        """Until so many are coming. Each calls `helpers` before it runs a handler."""
+        while self._coming < at_most and self._coming < len(self._ready):
+            self._coming += 1
+            self._context.run(self._spawn, self._carry_out_what_is_ready, handler, helpers)
 
-    async def _carry_out_what_is_ready(self, handler: Respond) -> None:
+    async def _carry_out_what_is_ready(self, handler: Respond, helpers: int) -> None:
         self._coming -= 1
         # A handler that has set context variables was the last one to see them. What it leaves
         # behind is carried out by those who stand by.
         while self._ready and self._is_context_clean():
-            await self._carry_out_in_one_scope(handler)
+            await self._carry_out_in_one_scope(handler, helpers)
 
     def _is_context_clean(self) -> bool:
         try:
@@ -261,7 +262,7 @@ class Answering:
         except Exception:  # of a value that cannot be compared
             return False
 
-    async def _carry_out_in_one_scope(self, handler: Respond) -> None:
+    async def _carry_out_in_one_scope(self, handler: Respond, helpers: int) -> None:
         handling: _Handling | None = None
         failure: Result | None = None
         scope = trio.CancelScope()
@@ -270,8 +271,7 @@ class Answering:
                 with scope:
                     while self._ready:
                         handling = self._ready.popleft()
-                        while self._coming < _HELPERS and self._coming < len(self._ready):
-                            self._call_task(handler)
+                        self._call_tasks(handler, helpers)
                         await self._carry_out(handling, handler, scope)
                         if scope.deadline < _NEVER or handling.given_up:
                             break  # it may be cancelled: no other handler's business

@@ -8,7 +8,7 @@ import trio
 
 from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Budget
-from pytofu.peers.calls import Call, add_timeout, request_lines
+from pytofu.peers.calls import Call, request_lines, timeout_line
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered, to_error
 from pytofu.peers.incoming import Incoming
 from pytofu.peers.outlet import Outlet
@@ -24,9 +24,9 @@ from pytofu.peers.wire import (
     SUBSCRIBE,
     Features,
     Headers,
+    encoded,
 )
 from pytofu.public.managers import block
-from pytofu.values.errors import InvalidMessageException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
@@ -34,7 +34,10 @@ from pytofu.values.status import AmpeError
 _SKEW: Final = 0.1
 """Seconds by which the peer's clock may run out before ours."""
 
+_NEVER: Final = float("inf")
 _UNLIMITED: Final = 1 << 62
+_CANCEL: Final = encoded((CANCEL, "1"))
+_STREAM: Final = encoded((STREAM, "1"))
 
 _OPENERS: Final = frozenset({STREAM, SUBSCRIBE})
 
@@ -93,7 +96,10 @@ class Asking:
         lines = request_lines(method, headers)
         if not self._take_free_slot():
             await self._take_slot()
-        deadline = float("inf") if self.features is None else add_timeout(lines)
+        deadline = _NEVER
+        if self.features is not None:
+            deadline = trio.current_effective_deadline()
+            lines += timeout_line(deadline)
         call = Call(self._budget)
         ident = self.register(call)
         try:
@@ -103,7 +109,7 @@ class Asking:
                 await self._outlet.send_parts(OpCode.REQUEST, ident, lines, body)
             await call.wait()
         except BaseException as error:
-            if not isinstance(error, NotSent | InvalidMessageException):  # nothing has left then
+            if not isinstance(error, NotSent):  # nothing has left then
                 self.cancel(ident)
             raise
         finally:
@@ -127,12 +133,12 @@ class Asking:
         body = payload("body", body)
         if len(body) > PART_LEN:
             raise ValueError(f"the request of a stream has at most {PART_LEN} bytes")
-        lines = [*request_lines(method, headers), (STREAM, "1")]
+        lines = request_lines(method, headers) + _STREAM
         await self._take_slot()
         stream: OpenedStream | None = None
         try:
             self.check_features("streams")
-            add_timeout(lines)
+            lines += timeout_line(trio.current_effective_deadline())
             # What the peer has ended is nothing it is busy with, however long the block lasts.
             stream = OpenedStream(self._outlet, self._next_id, self._budget, self._free_slot)
             ident = self.register(stream)
@@ -186,7 +192,7 @@ class Asking:
     def cancel(self, ident: int) -> None:
         """Tell the peer that nobody waits for this any more; never waits."""
         if self.features is not None and self._error is None:
-            self._outlet.tell(OpCode.SIGNAL, ident, ((CANCEL, "1"),))
+            self._outlet.tell(OpCode.SIGNAL, ident, _CANCEL)
 
     # ------------------------------------------------------------------ slots
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import trio
@@ -12,12 +13,12 @@ from pytofu.peers.assembly import Assembly, Budget
 from pytofu.peers.ctrl_c import run_program
 from pytofu.peers.errors import RemoteError, error_lines, error_of
 from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
-from pytofu.peers.outlet import HeaderLines
 from pytofu.peers.wire import (
     METHOD,
     TIMEOUT,
     Headers,
     checked,
+    encoded,
     timeout_text,
     user_headers,
 )
@@ -68,7 +69,7 @@ class Call:
         if headers and (error := error_of(headers, body)) is not None:
             self.fail(error)
             return
-        self.answer = Incoming(body, user_headers(first) if first else NO_HEADERS)
+        self.answer = Incoming(body, user_headers(first) if first else {})
         self._wake_caller()
 
     def fail(self, error: Exception) -> None:
@@ -82,13 +83,14 @@ class Call:
             trio.lowlevel.reschedule(self._caller)
             self._caller = None
 
-    def wait(self) -> Awaitable[object]:
-        """To be awaited at once, by one task: until there is an outcome. A checkpoint."""
+    async def wait(self) -> None:
+        """Until there is an outcome; for one task. A checkpoint."""
         # As an Event would, less what an Event costs.
         if self.answer is not None or self.error is not None:
-            return trio.lowlevel.checkpoint()
-        self._caller = trio.lowlevel.current_task()
-        return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+            await trio.lowlevel.checkpoint()
+        else:
+            self._caller = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
 
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
         self._caller = None
@@ -100,24 +102,28 @@ class Call:
             self._assembly.drop()
 
 
-def request_lines(method: str, headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The headers of a request. Raises `TypeError` and ValueError, as `checked`."""
-    lines = [(METHOD, method)] if method else []
+def request_lines(method: str, headers: Mapping[str, str]) -> bytes:
+    """The headers of a request. Raises as `checked` and `encoded`."""
     must_be("the method", "text", str, method)
+    lines = _method_line(method) if method else b""
     if headers is not NO_HEADERS:
-        lines.extend(checked("headers", headers).items())
+        lines += encoded(*checked("headers", headers).items())
     return lines
 
 
-def add_timeout(lines: list[tuple[str, str]]) -> float:
-    """Let the deadline of the caller's cancel scopes travel; returns it, on Trio's clock."""
-    deadline = trio.current_effective_deadline()
-    if deadline < _ENDLESS:
-        lines.append((TIMEOUT, timeout_text(deadline - trio.current_time())))
-    return deadline
+@lru_cache(256)
+def _method_line(method: str) -> bytes:
+    return encoded((METHOD, method))
 
 
-type Result = tuple[HeaderLines, bytes]
+def timeout_line(deadline: float) -> bytes:
+    """Lets a deadline travel, on Trio's clock: that of the caller's cancel scopes."""
+    if deadline >= _ENDLESS:
+        return b""
+    return encoded((TIMEOUT, timeout_text(deadline - trio.current_time())))
+
+
+type Result = tuple[bytes, bytes]
 """What a handler made of a request: headers and a body to send."""
 
 
@@ -133,9 +139,9 @@ async def respond(handler: Respond, request: Incoming, longest: int) -> Result:
     """
     try:
         body = await run_program(handler, request)
-        lines: HeaderLines = ()
+        lines = b""
         if isinstance(body, Reply):
-            lines = list(checked("the headers of a Reply", body.headers).items())
+            lines = encoded(*checked("the headers of a Reply", body.headers).items())
             body = body.body
         if type(body) is not bytes:
             body = b"" if body is None else payload("what a handler returns", body)

@@ -29,6 +29,7 @@ from pytofu.peers.wire import (
     Features,
     Headers,
     checked,
+    encoded,
     read_count,
     read_features,
     read_headers,
@@ -47,6 +48,8 @@ BYE_TIME: Final = 5.0
 # As plain ints, for the hot path.
 _REQUEST: Final = int(OpCode.REQUEST)
 _RESPONSE: Final = int(OpCode.RESPONSE)
+
+_HERE: Final = encoded((HEARTBEAT, HERE))
 
 _SIGNALS: Final = 2
 """message_ids below this, counted on each side, stand for no call: the first is that of credit
@@ -120,7 +123,7 @@ class Link:
 
     def answer_hello(self) -> None:
         """Say that the peer is welcome. Raises `NotSent`."""
-        lines = ((FEATURES, self._own.to_text("server")),)
+        lines = encoded((FEATURES, self._own.to_text("server")))
         self.outlet.post(OpCode.HELLO_RESPONSE, self._hello_id, lines)
 
     def accompany(self, task: Callable[[], Awaitable[None]]) -> None:
@@ -191,7 +194,7 @@ class Link:
             self.answering.cancel(ident)
         elif HEARTBEAT in headers:
             if headers[HEARTBEAT] == ASK:
-                self.outlet.tell(OpCode.SIGNAL, self._plain_id, ((HEARTBEAT, HERE),))
+                self.outlet.tell(OpCode.SIGNAL, self._plain_id, _HERE)
         elif (credit := read_count(headers.get(CREDIT))) is not None:
             if ident == self._own_signals:
                 self._signal_credit += credit
@@ -215,7 +218,7 @@ class Link:
         body = payload("body", body)
         if len(body) > PART_LEN:
             raise ValueError(f"a signal has at most {PART_LEN} bytes")
-        lines = list(checked("headers", headers).items())
+        lines = encoded(*checked("headers", headers).items())
         self.asking.check_open()
         while self.features is not None and self._signal_credit <= 0:
             await self._signalling.park()
@@ -225,7 +228,7 @@ class Link:
 
     def _grant_signals(self, credit: int) -> None:
         if self.features is not None:
-            self.outlet.tell(OpCode.SIGNAL, self._peer_signals, ((CREDIT, str(credit)),))
+            self.outlet.tell(OpCode.SIGNAL, self._peer_signals, encoded((CREDIT, str(credit))))
 
     # ------------------------------------------------------------------ the end
 

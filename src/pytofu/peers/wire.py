@@ -92,6 +92,14 @@ def _split(raw: bytes) -> Headers:
 _remembered: Final = lru_cache(256)(_split)
 
 
+def encoded(*lines: tuple[str, str]) -> bytes:
+    """Text headers as they go on the wire. Raises `AmpeException` for what no message can carry."""
+    headers = TextHeaders()
+    for name, value in lines:
+        headers.append(name, value)
+    return headers.to_bytes()
+
+
 def user_headers(headers: Headers) -> dict[str, str]:
     """Those that are the program's, not these conventions' or the engine's."""
     return {
