@@ -241,13 +241,12 @@ class Answering:
         self._running.add(handling)
         self._ready.append(handling)
         if not self._coming:
-            self._call_tasks(handler, 1, 1)
+            self._call_task(handler, 1)
 
-    def _call_tasks(self, handler: Respond, at_most: int, helpers: int = _HELPERS) -> None:
-        """Until so many are coming. Each calls `helpers` before it runs a handler."""
-        while self._coming < at_most and self._coming < len(self._ready):
-            self._coming += 1
-            self._context.run(self._spawn, self._carry_out_what_is_ready, handler, helpers)
+    def _call_task(self, handler: Respond, helpers: int = _HELPERS) -> None:
+        """Start one, which calls `helpers` before it runs a handler."""
+        self._coming += 1
+        self._context.run(self._spawn, self._carry_out_what_is_ready, handler, helpers)
 
     async def _carry_out_what_is_ready(self, handler: Respond, helpers: int) -> None:
         self._coming -= 1
@@ -271,9 +270,10 @@ class Answering:
                 with scope:
                     while self._ready:
                         handling = self._ready.popleft()
-                        self._call_tasks(handler, helpers)
+                        while self._coming < helpers and self._coming < len(self._ready):
+                            self._call_task(handler)
                         await self._carry_out(handling, handler, scope)
-                        if scope.deadline < _NEVER or handling.given_up:
+                        if handling.deadline < _NEVER or handling.given_up:
                             break  # it may be cancelled: no other handler's business
                         self._done(handling, handler)
                         handling = None

@@ -104,7 +104,8 @@ class Call:
 
 def request_lines(method: str, headers: Mapping[str, str]) -> bytes:
     """The headers of a request. Raises as `checked` and `encoded`."""
-    must_be("the method", "text", str, method)
+    if type(method) is not str:
+        must_be("the method", "text", str, method)
     lines = _method_line(method) if method else b""
     if headers is not NO_HEADERS:
         lines += encoded(*checked("headers", headers).items())

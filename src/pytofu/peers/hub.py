@@ -66,7 +66,11 @@ class Hub:
                 while message is not None:
                     holder.set(message)
                     try:
-                        self._hand_on(message, holder)
+                        link = self.links.get(message.channel_number)
+                        if link is None:
+                            self._on_other(message)
+                        elif link.receive(message, holder):
+                            del self.links[link.outlet.number]
                     finally:
                         self.ampe.put(holder)
                     row -= 1
@@ -75,10 +79,3 @@ class Hub:
                     await trio.lowlevel.checkpoint()
         except ShutdownException:
             pass
-
-    def _hand_on(self, message: Message, holder: Holder[Message]) -> None:
-        link = self.links.get(message.channel_number)
-        if link is None:
-            self._on_other(message)
-        elif link.receive(message, holder):
-            del self.links[link.outlet.number]
