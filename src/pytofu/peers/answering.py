@@ -273,8 +273,12 @@ class Answering:
                         while self._coming < helpers and self._coming < len(self._ready):
                             self._call_task(handler)
                         await self._carry_out(handling, handler, scope)
-                        if handling.deadline < _NEVER or handling.given_up:
+                        if handling.given_up:
                             break  # it may be cancelled: no other handler's business
+                        if handling.deadline < _NEVER:
+                            if scope.cancel_called:
+                                break
+                            scope.deadline = _NEVER
                         self._done(handling, handler)
                         handling = None
                         if not self._is_context_clean():

@@ -102,26 +102,26 @@ class Call:
             self._assembly.drop()
 
 
+@lru_cache(256)
+def _encoded_once(name: str, value: str) -> bytes:
+    return encoded((name, value))
+
+
 def request_lines(method: str, headers: Mapping[str, str]) -> bytes:
     """The headers of a request. Raises as `checked` and `encoded`."""
     if type(method) is not str:
         must_be("the method", "text", str, method)
-    lines = _method_line(method) if method else b""
+    lines = _encoded_once(METHOD, method) if method else b""
     if headers is not NO_HEADERS:
         lines += encoded(*checked("headers", headers).items())
     return lines
-
-
-@lru_cache(256)
-def _method_line(method: str) -> bytes:
-    return encoded((METHOD, method))
 
 
 def timeout_line(deadline: float) -> bytes:
     """Lets a deadline travel, on Trio's clock: that of the caller's cancel scopes."""
     if deadline >= _ENDLESS:
         return b""
-    return encoded((TIMEOUT, timeout_text(deadline - trio.current_time())))
+    return _encoded_once(TIMEOUT, timeout_text(deadline - trio.current_time()))
 
 
 type Result = tuple[bytes, bytes]

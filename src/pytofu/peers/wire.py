@@ -65,6 +65,8 @@ _UNITS: Final = {"H": 3_600_000_000_000, "M": 60_000_000_000, "S": 1_000_000_000
                  "m": 1_000_000, "u": 1_000, "n": 1}  # fmt: skip
 _TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])")
 _LARGEST: Final = 99_999_999
+_MANY_MILLISECONDS: Final = 1000
+"""From this on no finer unit is worth its digits."""
 _MAX_TEXT: Final = 4096
 _PLAIN: Final = "".join(chr(i) for i in range(0x21, 0x7F) if chr(i) != "%")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -124,6 +126,9 @@ def checked(what: str, headers: Mapping[str, str]) -> Mapping[str, str]:
 
 def timeout_text(seconds: float) -> str:
     """A time in gRPC's form: at most 8 digits and a unit, never more than was given."""
+    # A text that comes again and again is remembered on both sides with what was made of it.
+    if _MANY_MILLISECONDS <= seconds * 1000 <= _LARGEST:
+        return f"{int(seconds * 1000)}m"
     # Under a scope that is cancelled already there is minus infinity left.
     left = int(seconds * 1e9) if seconds > 1e-9 else 1
     for unit, nanoseconds in reversed(_UNITS.items()):
