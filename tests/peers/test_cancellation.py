@@ -25,7 +25,7 @@ from pytofu.peers.peer import Handler
 from pytofu.peers.wire import MAX_BODY
 from tests.flows.test_cancellation_sweep import Canceller, Moment
 from tests.leaks import live_tasks, open_files
-from tests.peers.credit import all_credit_for_signals_is_there
+from tests.peers.credit import is_all_for_signals_there
 from tests.peers.pairs import counted, serving
 from tests.support import Kind, server_address_of
 
@@ -248,7 +248,8 @@ async def run_once(
             assert link.features is not None
             assert link.asking._slots == (link.features.calls or asking._UNLIMITED)
             assert link._budget.left == 4 * MAX_BODY
-        assert all_credit_for_signals_is_there(peer._link, links[0])
+        assert is_all_for_signals_there(peer._link, links[0])
+        assert is_all_for_signals_there(links[0], peer._link)
         assert [link.closed.is_set() for link in links] == [False, *[True] * (len(links) - 1)]
         assert not topics._subscribers
         assert server_ampe.statistics().pool_free == ampe.statistics().pool_free == 256

@@ -1,8 +1,8 @@
 """Cancelling what is done on a stream, a subscription or with signals, while these live on.
 
 As `test_cancellation.py`, but what the cancelled task worked with stays open, and no credit may be
-missing on either side: what the sender has left and what the receiver has not given back yet is
-the whole window, and more than a window passes afterwards.
+missing on either side: what the sender has, and what the receiver will give back with what it
+reads next, is the whole window. And more than a window passes afterwards.
 """
 
 import itertools
@@ -17,12 +17,11 @@ import trio
 import trio.testing
 
 from pytofu import Incoming, Peer, Topics, connect
-from pytofu.peers.flow import WINDOW
 from pytofu.peers.streams import Stream
 from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
 from tests.flows.test_cancellation_sweep import Canceller, Moment
 from tests.leaks import open_files
-from tests.peers.credit import missing
+from tests.peers.credit import is_all_for_signals_there, is_all_there
 from tests.peers.pairs import counted, serving
 from tests.support import Kind, server_address_of
 
@@ -171,7 +170,7 @@ async def check_stream(sender: Stream, reader: Stream) -> None:
         while await anext(reader) != END:
             pass
     await trio.testing.wait_all_tasks_blocked(0.002)  # the credit is on its way
-    assert sender._credit + missing(reader._window) == WINDOW
+    assert is_all_there(sender._credit, reader._window)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(take_some, reader, MANY))
         for _ in range(MANY):
@@ -191,7 +190,7 @@ async def check_subscription(world: World) -> None:
             pass
     (subscriber,) = world.topics._subscribers
     await trio.testing.wait_all_tasks_blocked(0.002)
-    assert subscriber._credit + missing(world.messages._window) == DEFAULT_WINDOW
+    assert is_all_there(subscriber._credit, world.messages._window, size=DEFAULT_WINDOW)
     for _ in range(MANY):
         assert world.topics.publish("a", MESSAGE) == 1
         heard = await anext(world.messages)
@@ -209,7 +208,7 @@ async def check_signals(sender: Peer, receiver: Peer) -> None:
         for _ in range(MANY):
             assert (await anext(receiver.messages)).missed == 0
     await trio.testing.wait_all_tasks_blocked(0.002)
-    assert sender._link._signal_credit + missing(receiver._link.inbox._window) == WINDOW
+    assert is_all_for_signals_there(sender._link, receiver._link)
 
 
 async def run_once(
