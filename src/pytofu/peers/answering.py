@@ -9,7 +9,8 @@ from typing import Final, Protocol
 import trio
 
 from pytofu.peers.assembly import Assembly, Budget
-from pytofu.peers.calls import Respond, Result, error_result, failed, respond
+from pytofu.peers.calls import Respond, Result, result_of, result_of_error
+from pytofu.peers.ctrl_c import run_program
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered
 from pytofu.peers.incoming import NO_HEADERS, Incoming
 from pytofu.peers.outlet import Outlet
@@ -283,11 +284,11 @@ class Answering:
                         handling = None
                         if not self._is_context_clean():
                             break
-            except Exception:
+            except Exception as error:
                 assert handling is not None
-                failure = failed(handling.headers.get(METHOD, ""))
+                failure = result_of_error(error, handling.headers.get(METHOD, ""))
             if scope.cancelled_caught:
-                failure = error_result(_LATE)
+                failure = result_of_error(_LATE, "")
             if failure is not None and handling is not None and not handling.given_up:
                 self._outlet.tell(OpCode.RESPONSE, handling.ident, failure[0])
         finally:
@@ -311,7 +312,10 @@ class Answering:
             headers.get(METHOD, ""),
             handling.stream,
         )
-        lines, body = await respond(handler, request, self._budget.longest)
+        try:
+            lines, body = result_of(await run_program(handler, request), self._budget.longest)
+        except Exception as error:
+            lines, body = result_of_error(error, request.method)
         ident = handling.ident
         try:  # not `suppress`: this is the hot path
             if handling.stream is not None:

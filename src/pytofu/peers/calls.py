@@ -1,4 +1,4 @@
-"""Calls: the caller's side while it waits, and how a handler is run for a request."""
+"""Calls: the caller's side while it waits, what a request says, and what answers it."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +10,6 @@ import trio
 from pytofu.patterns.arguments import must_be
 from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Assembly, Budget
-from pytofu.peers.ctrl_c import run_program
 from pytofu.peers.errors import RemoteError, error_lines, error_of
 from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
 from pytofu.peers.wire import (
@@ -128,34 +127,24 @@ type Result = tuple[bytes, bytes]
 """What a handler made of a request: headers and a body to send."""
 
 
-def error_result(error: RemoteError) -> Result:
-    """An answer that says the error."""
-    return error_lines(error), error.body
-
-
-async def respond(handler: Respond, request: Incoming, longest: int) -> Result:
-    """Run the handler; whatever it raises becomes an answer.
-
-    All but declared errors are logged, and the caller learns nothing of the inside.
-    """
-    try:
-        body = await run_program(handler, request)
-        lines = b""
-        if isinstance(body, Reply):
-            lines = encoded(*checked("the headers of a Reply", body.headers).items())
-            body = body.body
-        if type(body) is not bytes:
-            body = b"" if body is None else payload("what a handler returns", body)
-        if len(body) > longest:
-            raise ValueError(f"an answer of {len(body)} bytes: {longest} are the most")
-    except RemoteError as error:
-        return error_result(error)
-    except Exception:
-        return failed(request.method)
+def result_of(reply: bytes | Reply | None, longest: int) -> Result:
+    """What a handler has returned. Raises what a wrong handler deserves."""
+    lines = b""
+    if isinstance(reply, Reply):
+        lines = encoded(*checked("the headers of a Reply", reply.headers).items())
+        reply = reply.body
+    body = b"" if reply is None else payload("what a handler returns", reply)
+    if len(body) > longest:
+        raise ValueError(f"an answer of {len(body)} bytes: {longest} are the most")
     return lines, body
 
 
-def failed(method: str) -> Result:
-    """The answer for a handler that failed, with what is being handled in the log."""
-    log.exception("the handler failed: method %r", method)
-    return error_result(RemoteError("INTERNAL", "the handler failed"))
+def result_of_error(error: Exception, method: str) -> Result:
+    """What a handler has raised, which is being handled.
+
+    All but declared errors are logged, and the caller learns nothing of the inside.
+    """
+    if not isinstance(error, RemoteError):
+        log.exception("the handler failed: method %r", method)
+        error = RemoteError("INTERNAL", "the handler failed")
+    return error_lines(error), error.body
