@@ -266,6 +266,7 @@ class Answering:
         handling: _Handling | None = None
         failure: Result | None = None
         scope = trio.CancelScope()
+        deadline = _NEVER  # the scope's: to set it costs more than to compare
         try:
             try:
                 with scope:
@@ -273,13 +274,11 @@ class Answering:
                         handling = self._ready.popleft()
                         while self._coming < helpers and self._coming < len(self._ready):
                             self._call_task(handler)
+                        if handling.deadline != deadline:
+                            scope.deadline = deadline = handling.deadline
                         await self._carry_out(handling, handler, scope)
-                        if handling.given_up:
-                            break  # it may be cancelled: no other handler's business
-                        if handling.deadline < _NEVER:
-                            if scope.cancel_called:
-                                break
-                            scope.deadline = _NEVER
+                        if handling.given_up or (deadline < _NEVER and scope.cancel_called):
+                            break  # which is no other handler's business
                         self._done(handling, handler)
                         handling = None
                         if not self._is_context_clean():
@@ -301,10 +300,8 @@ class Answering:
         if handling.given_up:
             return
         handling.scope = scope
-        if handling.deadline < _NEVER:
-            scope.deadline = handling.deadline
-            if scope.cancel_called:  # too late already
-                await trio.lowlevel.checkpoint_if_cancelled()
+        if handling.deadline < _NEVER and scope.cancel_called:  # too late already
+            await trio.lowlevel.checkpoint_if_cancelled()
         headers = handling.headers
         request = Incoming(
             handling.body if handling.assembly is None else handling.assembly.take(),

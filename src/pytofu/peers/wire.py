@@ -65,6 +65,8 @@ _UNITS: Final = {"H": 3_600_000_000_000, "M": 60_000_000_000, "S": 1_000_000_000
                  "m": 1_000_000, "u": 1_000, "n": 1}  # fmt: skip
 _TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])")
 _LARGEST: Final = 99_999_999
+_LONGEST_TIMEOUT: Final = 9
+_NEVER: Final = float("inf")
 _MANY_MILLISECONDS: Final = 1000
 """From this on no finer unit is worth its digits."""
 _MAX_TEXT: Final = 4096
@@ -139,9 +141,14 @@ def timeout_text(seconds: float) -> str:
 
 def read_timeout(text: str | None) -> float:
     """The seconds that a timeout header says; infinite for none, and for what is no timeout."""
-    found = None if text is None else _TIMEOUT.fullmatch(text)
+    return _NEVER if text is None or len(text) > _LONGEST_TIMEOUT else _seconds(text)
+
+
+@lru_cache(256)
+def _seconds(text: str) -> float:
+    found = _TIMEOUT.fullmatch(text)
     if found is None:
-        return float("inf")
+        return _NEVER
     return int(found[1]) * _UNITS[found[2]] / 1e9
 
 
@@ -187,4 +194,4 @@ def read_features(text: str | None, side: str) -> Features | None:
         return None
     values = dict(word.split("=", 1) for word in words if "=" in word)
     beat = read_timeout(values.get("heartbeat"))
-    return Features(read_count(values.get("calls")) or 0, beat if 0 < beat < float("inf") else None)
+    return Features(read_count(values.get("calls")) or 0, beat if 0 < beat < _NEVER else None)
