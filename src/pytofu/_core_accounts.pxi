@@ -17,10 +17,10 @@ cdef class Budget:
     cdef public long long bytes_unfinished
     cdef public long long free
     cdef public object initial
-    cdef public object max_bytes
+    cdef public long long max_bytes
     cdef public long long maximum
-    cdef public object share
-    cdef public object share_bytes
+    cdef public long long share
+    cdef public long long share_bytes
     cdef public object spells
     cdef public long long watchers
 
@@ -98,6 +98,33 @@ cdef class ChannelAccount:
         self.number = self.spell = 0
         self._on_room = on_room
         self._waiting = self._queued = False
+
+    @property
+    def room(self):
+        """How many messages the channel may deliver now."""
+        return self.room_now()
+
+    cdef long long room_now(self):
+        cdef Budget budget = self.budget
+        cdef long long room = 0
+        if budget.free > 0 and budget.bytes_held < budget.max_bytes:
+            room = min(budget.share - self.held, budget.free)
+            if room and self.cost < budget.share_bytes:
+                return room
+        return 0 if self.held else 1
+
+    def charge(self, count, received):
+        self.count(count, received)
+
+    cdef int count(self, long long count, long long received) except -1:
+        cdef Budget budget = self.budget
+        cdef long long cost = received - self._received
+        self._received = received
+        self.held += count
+        self.cost += cost
+        budget.free -= count
+        budget.bytes_held += cost
+        return 0
 
     def credit(self, cost):
         self.count_back(cost)

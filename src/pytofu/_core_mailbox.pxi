@@ -24,11 +24,15 @@ cdef class FairMailBox:
     def send_to(self, list inbox not None, list messages not None):
         if self._closed or self._waiting:
             return FairMailBox._pure.send_to(self, inbox, messages)
+        self.add(inbox, messages)
+        return OK
+
+    cdef int add(self, list inbox, list messages) except -1:
         if not inbox:
             self.turns.append(inbox)
         inbox[:0] = messages if len(messages) == 1 else messages[::-1]
         self._sent += len(messages)
-        return OK
+        return 0
 
     def take(self):
         return self.next()

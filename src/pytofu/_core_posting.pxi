@@ -8,9 +8,9 @@ cdef class SendQueues:
     cdef public object _max_total
     cdef public object _most
     cdef public long long limit
-    cdef public object limit_to_read
+    cdef public long long limit_to_read
     cdef public object returning
-    cdef public object too_much
+    cdef public bint too_much
     cdef public object total
 
     def __init__(self, max_channel, max_total):

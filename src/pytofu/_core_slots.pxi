@@ -44,21 +44,82 @@ cdef class Slot:
         Py_XDECREF(former)
 
 
-cdef Slot _held = None, _group = None, _has_work = None, _conversation = None
-cdef Slot _post_rules = None, _writer = None, _high_water = None, _senders = None
+# Of a holder; of a channel, its link and its conversation; of a group, its traffic and its reactor.
+cdef Slot _held = None
+cdef Slot _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
+cdef Slot _group, _has_work, _high_water, _inbox, _is_open, _link, _queued, _senders, _short
+cdef Slot _writes_after_reading
+cdef Slot _receive, _send
+cdef Slot _conversation_number, _ending, _frame_began, _full_since, _paused, _post_rules, _reader
+cdef Slot _receive_rules, _refused, _state, _writer
+cdef Slot _leads, _mailbox, _queues, _traffic
+cdef Slot _bytes_received, _bytes_sent, _messages_received, _messages_sent
+cdef Slot _again, _bell, _epoll, _left, _sources, _turns
+cdef dict _reactor_module
+cdef object _Pass, _current_time
+cdef object _NO_SIGNAL, _OPEN, _READABLE, _WRITABLE
 
 
-cdef find_slots():
-    """Not before all of pytofu has been imported."""
-    global _held, _group, _has_work, _conversation, _post_rules, _writer, _high_water, _senders
+cdef int find_slots() except -1:
+    """Once; not before all of pytofu has been imported."""
+    global _held
+    global _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
+    global _group, _has_work, _high_water, _inbox, _is_open, _link, _queued, _senders, _short
+    global _writes_after_reading
+    global _receive, _send
+    global _conversation_number, _ending, _frame_began, _full_since, _paused, _post_rules, _reader
+    global _receive_rules, _refused, _state, _writer
+    global _leads, _mailbox, _queues, _traffic
+    global _bytes_received, _bytes_sent, _messages_received, _messages_sent
+    global _again, _bell, _epoll, _left, _sources, _turns, _reactor_module
+    global _Pass, _current_time
+    global _NO_SIGNAL, _OPEN, _READABLE, _WRITABLE
+    if _held is not None:
+        return 0
+    from trio import current_time as _current_time
+
     from pytofu.engine.context import Channel
+    from pytofu.engine.deadlines import Timed
+    from pytofu.engine.group import Group
+    from pytofu.engine.io_channel import IoChannel
+    from pytofu.engine.observer import Traffic
     from pytofu.engine.opening import OpeningChannel
+    from pytofu.engine.passes import Pass as _Pass
+    from pytofu.engine import reactor
     from pytofu.engine.sending import SendingChannel
+    from pytofu.links import sockets
+    from pytofu.links.base import Wait
     from pytofu.protocol.conversation import Conversation
+    from pytofu.protocol.lifecycle import State
     from pytofu.values.holder import Holder
 
+    _alarm = Slot(Timed, "alarm")
     _group, _has_work = Slot(Channel, "group"), Slot(Channel, "has_work")
-    _conversation = Slot(OpeningChannel, "conversation")
+    _conversation, _link = Slot(OpeningChannel, "conversation"), Slot(OpeningChannel, "_link")
+    _is_open = Slot(OpeningChannel, "_open")
     _high_water, _senders = Slot(SendingChannel, "_high_water"), Slot(SendingChannel, "_senders")
-    _post_rules, _writer = Slot(Conversation, "post_rules"), Slot(Conversation, "writer")
-    _held = Slot(Holder, "_value")
+    _accepted, _account = Slot(IoChannel, "_accepted"), Slot(IoChannel, "account")
+    _backed_up, _backlog = Slot(IoChannel, "_backed_up"), Slot(IoChannel, "_backlog")
+    _brings_much, _full = Slot(IoChannel, "brings_much"), Slot(IoChannel, "_full")
+    _inbox, _queued, _short = Slot(IoChannel, "_inbox"), Slot(IoChannel, "queued"), Slot(IoChannel, "_short")
+    _writes_after_reading = Slot(IoChannel, "_writes_after_reading")
+    _receive, _send = Slot(sockets.SocketLink, "_receive"), Slot(sockets.SocketLink, "_send")
+    _conversation_number, _ending = Slot(Conversation, "number"), Slot(Conversation, "ending")
+    _frame_began, _full_since = Slot(Conversation, "frame_began"), Slot(Conversation, "_full_since")
+    _paused, _post_rules = Slot(Conversation, "paused"), Slot(Conversation, "post_rules")
+    _reader, _receive_rules = Slot(Conversation, "reader"), Slot(Conversation, "_receive_rules")
+    _refused, _state = Slot(Conversation, "_refused"), Slot(Conversation, "state")
+    _writer = Slot(Conversation, "writer")
+    _leads, _mailbox = Slot(Group, "_receiver_leads"), Slot(Group, "mailbox")
+    _queues, _traffic = Slot(Group, "queues"), Slot(Group, "traffic")
+    _bytes_received, _bytes_sent = Slot(Traffic, "bytes_received"), Slot(Traffic, "bytes_sent")
+    _messages_received = Slot(Traffic, "messages_received")
+    _messages_sent = Slot(Traffic, "messages_sent")
+    _reactor_module, polling = vars(reactor), reactor.PollingReactor
+    _again, _bell, _left = Slot(polling, "_again"), Slot(polling, "_bell"), Slot(polling, "_left")
+    _sources, _turns = Slot(polling, "_sources"), Slot(polling, "_turns")
+    _epoll = Slot(reactor.EpollReactor, "_epoll")
+    _NO_SIGNAL, _OPEN = sockets._NO_SIGNAL, State.OPEN
+    _READABLE, _WRITABLE = Wait.READABLE, Wait.WRITABLE
+    _held = Slot(Holder, "_value")  # last: whoever finds it finds all
+    return 0

@@ -11,6 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pytofu import AmpeError, AmpeStatus, Holder, OpCode, Options
 from pytofu.engine import opening
+from pytofu.engine.io_channel import IoChannel
 from pytofu.links.base import PEER_CLOSED, Link, LinkError, Wait
 from tests.engine.scripted import (
     BROKEN,
@@ -355,3 +356,16 @@ async def test_an_end_that_is_found_when_time_is_up_is_no_defect(
         assert [event.reason for event in await app.rest()] == [AmpeStatus.PEER_DISCONNECTED]
         assert link.closed is not None
     assert not caplog.records
+
+
+async def test_one_that_brings_much_is_known_until_it_brings_little() -> None:
+    """The reactor counts it as several."""
+    link = ScriptedLink()
+    async with open_app() as app:
+        end = await open_server(app, link)
+        channel = app.chnls._group._numbers.open[end.number]
+        assert isinstance(channel, IoChannel)
+        for size, much in ((16 * 1024 - 16, False), (16 * 1024 - 15, True), (1, False)):
+            await link.bring(frame(OpCode.SIGNAL, 1, body=bytes(size)))
+            assert channel.brings_much is much
+        assert len(await app.events(3)) == 3

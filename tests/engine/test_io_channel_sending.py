@@ -131,6 +131,22 @@ async def test_when_nothing_can_be_sent_what_had_come_is_read_first(
     assert link.closed == ("reset" if refusal is BROKEN else "orderly")
 
 
+@pytest.mark.parametrize("count", [126, 127, 128, 255])
+async def test_what_comes_back_may_be_as_much_as_fits_into_whole_pieces(count: int) -> None:
+    link = ScriptedLink()
+    async with open_app() as app:
+        end = await open_server(app, link)
+        link.refuses = PEER_CLOSED
+        for number in range(1, count + 1):
+            end.post(OpCode.SIGNAL, number)
+        assert await end.events_until_closed() == [
+            *(from_engine(OpCode.SIGNAL, CLOSED, end.number, 1 + i) for i in range(count)),
+            end.closed(AmpeStatus.PEER_DISCONNECTED),
+        ]
+        assert app.ampe.statistics().channels == 0
+        assert await app.rest() == []
+
+
 async def test_a_peer_that_asks_and_does_not_read_is_not_read_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

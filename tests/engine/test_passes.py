@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from pytofu import AmpeStatus, Holder, OpCode, Options
 from pytofu.engine import eviction, passes
 from pytofu.links.base import LinkError, Wait
+from pytofu.protocol.framing import LONG_BURST
 from tests.engine.scripted import ScriptedLink, open_server
 from tests.support import App, End, frame, hello, open_app
 
@@ -137,6 +138,19 @@ async def test_writing_between_messages_that_are_taken_without_waiting() -> None
         assert AT_ONCE < many.turns[now] < 4 * AT_ONCE  # it looks behind every sixteenth
         await wait_all_tasks_blocked()
         assert sum(many.turns.values()) == len(others)
+
+
+async def test_a_channel_that_writes_in_bursts_is_on_the_list_once() -> None:
+    """What is full is written at once, and what comes behind it is work again."""
+    async with open_app() as app:
+        end = await open_server(app, ScriptedLink())
+        for _ in range(5):
+            for _ in range(LONG_BURST):
+                end.post(OpCode.SIGNAL, 8)
+            end.post(OpCode.SIGNAL, 8)
+            assert len(app.chnls._group._with_work) == 1
+        await wait_all_tasks_blocked()
+        assert not app.chnls._group._with_work
 
 
 async def test_writing_while_the_group_is_destroyed() -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -17,7 +17,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from pytofu import Holder, OpCode
 from pytofu.engine import passes
 from pytofu.engine import reactor as module
-from pytofu.engine.reactor import EpollReactor, KqueueReactor, PollingReactor, best
+from pytofu.engine.reactor import EpollReactor, KqueueReactor, PollingReactor, Turns, best
 from pytofu.engine.readiness import Source
 from tests.engine.ends import Kind, open_ends
 from tests.engine.fake_kqueue import use_kqueue
@@ -67,12 +67,13 @@ class Nowhere(End):
 class World:
     """A reactor, and sources that note in `calls` what they are called for."""
 
-    def __init__(self, reactor: PollingReactor, stack: ExitStack, leads: list[bool]) -> None:
-        self.reactor = reactor
-        self.leads = leads
+    def __init__(self, make: Callable[..., PollingReactor], stack: ExitStack) -> None:
+        self.leaderless: set[Any] = set()
+        self.reactor = make("group", self.leaderless)
+        assert self.leaderless == {"group"}
         self.calls: list[str] = []
         self._stack = stack
-        self._closed = False
+        self.closed = False
 
     def pair(self, name: str) -> tuple[End, socket.socket]:
         """A source, and the socket at its other end."""
@@ -88,8 +89,8 @@ class World:
 
     def close(self) -> None:
         """Close the reactor, unless that was done."""
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self.reactor.close()
 
     def serve(self) -> list[str]:
@@ -109,12 +110,10 @@ def poller(request: pytest.FixtureRequest) -> Poller:
 async def world(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     if poller == "kqueue":
         use_kqueue(monkeypatch)
-    leads: list[bool] = []
     make = best()
     assert make is (KqueueReactor if poller == "kqueue" else EpollReactor)
-    reactor = make(leads.append)
     with ExitStack() as stack:
-        world = World(reactor, stack, leads)
+        world = World(make, stack)
         yield world
         world.close()
 
@@ -235,6 +234,83 @@ async def test_a_pass_that_takes_long_leaves_the_rest_for_the_next(
     assert sorted(itertools.chain(*served)) == ["a reads", "b reads", "c reads"]
 
 
+async def test_those_left_by_a_pass_come_first_in_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much the others, whom the poller tells first, have to say meanwhile."""
+    clock = itertools.count()
+    monkeypatch.setattr(passes, "perf_counter", lambda: next(clock) * 1.0)
+    for name in "abc":
+        end, peer = world.pair(name)
+        world.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+    calls = [world.serve() for _ in range(9)]
+    assert all(len(one) == 1 for one in calls)
+    assert calls[:3] == calls[3:6] == calls[6:]
+    assert sorted(itertools.chain(*calls[:3])) == ["a reads", "b reads", "c reads"]
+
+
+async def test_who_is_left_by_a_pass_and_closed_is_not_called(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(passes, "perf_counter", lambda: next(clock) * 1.0)
+    ends = [world.pair(name) for name in "ab"]
+    for end, peer in ends:
+        world.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+    (first,) = world.serve()
+    left = next(end for end, _ in ends if f"{end.name} reads" != first)
+    world.reactor.unwatch(left)
+    for _ in range(3):
+        assert f"{left.name} reads" not in world.serve()
+
+
+@pytest.mark.parametrize("descriptor", [True, False])
+async def test_those_that_bring_much_have_a_turn_when_several_others_had_theirs(
+    world: World, descriptor: bool
+) -> None:
+    heavy = [world.pair(name) if descriptor else (world.nowhere(name), None) for name in "ABC"]
+    light = [world.pair(name) for name in "abcdefgh"]
+
+    def serve() -> set[str]:
+        if not descriptor:
+            for end, _ in heavy:
+                if end not in world.reactor._again:
+                    world.reactor.again(end)
+        return {call[0] for call in world.serve() if call.endswith("reads")}
+
+    for end, peer in heavy:
+        end.brings_much = True
+        world.reactor.watch(end, read=True, write=False)
+        if peer:
+            peer.send(b"a")
+    alone = [serve() for _ in range(6)]
+    assert all(len(one) == 1 for one in alone)
+    assert set[str]().union(*alone[:3]) == set[str]().union(*alone[3:]) == {"A", "B", "C"}
+
+    for end, peer in light:
+        world.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+    among_others = [serve() for _ in range(30)]
+    assert all(one >= set("abcdefgh") for one in among_others)
+    turns = [sum(name in one for one in among_others) for name in "ABC"]
+    assert max(turns) - min(turns) <= 1
+    each = 1 + len(light) // 4 if descriptor else 1  # others without a descriptor count for theirs
+    assert {len(one & set("ABC")) for one in among_others[1:]} == {each}
+
+
+async def test_places_of_others_are_not_saved_for_ever(world: World) -> None:
+    light, heavy = [world.pair(name)[0] for name in "aA"]
+    heavy.brings_much = True
+    turns = Turns()
+    for _ in range(10_000):
+        turns.begin()
+        assert turns.has_one(light)
+    turns.begin()
+    assert sum(turns.has_one(heavy) for _ in range(1_000)) <= 1 + 257 // 4
+
+
 # ---------------------------------------------------------------------- without a descriptor
 
 
@@ -274,7 +350,7 @@ def test_asking_when_trio_has_ended_is_harmless() -> None:
     reactors: list[PollingReactor] = []
 
     async def main() -> None:
-        reactors.append(EpollReactor(lambda led: None))
+        reactors.append(World(EpollReactor, ExitStack()).reactor)
         reactors[0].close()
 
     trio.run(main)
@@ -305,10 +381,10 @@ async def leading(world: World) -> AsyncIterator[trio.CancelScope]:
             nursery.start_soon(world.reactor.lead)
             await wait_all_tasks_blocked()
             assert not world.reactor.can_lead
-            assert world.leads == [True]
+            assert world.leaderless == set()
             yield nursery.cancel_scope
         assert world.reactor.can_lead
-        assert world.leads == [True, False]
+        assert world.leaderless == (set() if world.closed else {"group"})
 
 
 async def test_who_leads_waits_until_somebody_is_ready(world: World) -> None:
@@ -331,7 +407,6 @@ async def test_who_leads_can_be_rung_for(world: World) -> None:
         world.reactor.ring()
         world.reactor.ring()
     assert world.serve() == []
-    world.leads.clear()
     async with leading(world):  # one ring was one
         world.reactor.ring()
 
@@ -384,16 +459,16 @@ async def test_a_ring_behind_the_close_goes_nowhere(world: World) -> None:
 async def test_who_parts_from_its_parent_has_a_poller_and_a_bell_of_its_own() -> None:
     """As a forked child does, whose descriptors are copies; here the copies are the parent's."""
     with ExitStack() as stack:
-        reactor = EpollReactor(lambda led: None)
-        stack.callback(reactor.close)
-        world = World(reactor, stack, [])
+        world = World(EpollReactor, stack)
+        stack.callback(world.close)
+        reactor = world.reactor
         theirs, other = world.pair("theirs")
         reactor.watch(theirs, read=True, write=True)
-        parents = os.dup(reactor.poller_fileno()), os.dup(reactor._bell[0])
-        number = reactor.poller_fileno()
+        parents = os.dup(reactor.poller), os.dup(reactor._bell[0])
+        number = reactor.poller
         try:
             module._part_from_parent()
-            assert reactor.poller_fileno() == number
+            assert reactor.poller == number
             assert world.serve() == []
             mine, _ = world.pair("mine")
             reactor.watch(mine, read=True, write=True)
@@ -417,16 +492,13 @@ async def test_where_there_is_no_eventfd_the_bell_is_a_pipe(
 ) -> None:
     monkeypatch.delattr(os, "eventfd")
     with ExitStack() as stack:
-        leads: list[bool] = []
-        reactor = EpollReactor(leads.append)
-        stack.callback(reactor.close)
-        world = World(reactor, stack, leads)
+        world = World(EpollReactor, stack)
+        stack.callback(world.close)
         for _ in range(2):
             async with leading(world):
-                reactor.ring()
-                reactor.ring()
+                world.reactor.ring()
+                world.reactor.ring()
             assert world.serve() == []
-            leads.clear()
 
 
 def test_the_reactor_is_what_the_system_has(monkeypatch: pytest.MonkeyPatch) -> None:

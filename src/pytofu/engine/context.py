@@ -93,7 +93,7 @@ class GroupContext(ABC):
 class Channel(Timed):
     """A channel as its group sees it: a number, things to do, and one end."""
 
-    __slots__ = ("group", "has_work", "host", "number")
+    __slots__ = ("group", "has_work", "host", "is_listed", "number")
 
     def __init__(self, group: GroupContext) -> None:
         super().__init__()
@@ -101,7 +101,9 @@ class Channel(Timed):
         self.host: str = ""  # that it was admitted from, if hosts are limited
         self.number: int = 0  # set when the engine has found one
         self.has_work: bool = False
-        """Whether it is scheduled to `work`."""
+        """Whether it is to `work`."""
+        self.is_listed: bool = False
+        """Whether it is in its group's list of who has work, or had when it was put there."""
 
     @property
     @abstractmethod

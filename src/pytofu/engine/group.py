@@ -52,6 +52,9 @@ _not_interrupted: Final = trio.lowlevel.enable_ki_protection
 class Group(GroupContext):
     """What a `ChannelGroup` stands for."""
 
+    # For the compiled core, which reads these where they lie; all else is in __dict__.
+    __slots__ = ("_receiver_leads", "mailbox", "queues", "traffic")
+
     def __init__(
         self,
         options: Options,
@@ -95,14 +98,7 @@ class Group(GroupContext):
         kind = reactor.best()
         if kind is None:
             return TaskReactor(self.start)
-        self._turn.leaderless.add(self)
-        return kind(self._lead_changed)
-
-    def _lead_changed(self, led: bool) -> None:
-        if led or self.closed.is_set():
-            self._turn.leaderless.discard(self)
-        else:
-            self._turn.leaderless.add(self)
+        return kind(self, self._turn.leaderless)
 
     # ------------------------------------------------------------------ the task
 
@@ -122,7 +118,6 @@ class Group(GroupContext):
             self.readiness.close()
             self._on_closed(self)
             self.closed.set()
-            self._turn.leaderless.discard(self)
 
     async def _keep_going(self) -> None:
         """Be the clock, and lead when nobody else does."""
@@ -167,8 +162,9 @@ class Group(GroupContext):
     @_not_interrupted
     def schedule(self, channel: Channel) -> None:
         """See `GroupContext`."""
-        if not channel.has_work:
-            channel.has_work = True
+        channel.has_work = True
+        if not channel.is_listed:
+            channel.is_listed = True
             if not self._with_work:
                 self._turn.with_work[self] = None
             self._with_work.append(channel)
@@ -181,6 +177,7 @@ class Group(GroupContext):
         this = Pass()
         while channels:
             channel = channels.popleft()
+            channel.is_listed = False
             if channel.has_work:  # it may have been served meanwhile
                 self.work_on(channel)
                 if this.is_over:
@@ -200,7 +197,9 @@ class Group(GroupContext):
             channel = channels.popleft()
             if not channel.is_quiet:
                 channels.append(channel)
-            elif channel.has_work:
+                continue
+            channel.is_listed = False
+            if channel.has_work:
                 self.work_on(channel)
                 if this.is_over:
                     return
@@ -298,22 +297,23 @@ class Group(GroupContext):
                 self._work_on_quiet()
             if self._returning:
                 self._go_on_returning()
-            self._serve()
+            mailbox.look_at = mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+            self.readiness.serve()
         return mailbox.take()
 
-    def _serve(self) -> None:
-        self.mailbox.look_at = self.mailbox.taken + _TAKEN_WITHOUT_A_LOOK
-        self.readiness.serve()
-
-    def look(self) -> None:
-        """Do what there is to do, and see what has arrived, without waiting for anything.
+    def look(self) -> Message | None:
+        """Do what there is to do, and take what has arrived, without waiting for anything.
 
         Not when the group is closing.
         """
-        self.work()
+        mailbox = self.mailbox
+        if self._with_work:
+            self.work()
         if self._returning:
             self._go_on_returning()
-        self._serve()
+        mailbox.look_at = mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+        self.readiness.serve()
+        return mailbox.take()
 
     async def receive(
         self,
@@ -328,20 +328,23 @@ class Group(GroupContext):
             await trio.lowlevel.checkpoint()
             if self.closing:
                 return Err(MailBoxStatus.CLOSED)
-            if not self.mailbox:
-                self.look()
-            message = self.take()
+            message = self.take() if self.mailbox else self.look()
             return Err(MailBoxStatus.TIMEOUT) if message is None else Ok(message)
         with trio.move_on_after(timeout):
-            return await self.receive_some_time()
+            message = await self.receive_some_time()
+            return Err(MailBoxStatus.CLOSED) if message is None else Ok(message)
         return Err(MailBoxStatus.TIMEOUT)
 
-    async def receive_some_time(self) -> Result[Message, MailBoxStatus]:
-        """`receive` without a limit of time: lead, or follow, until there is a message."""
+    async def receive_some_time(self) -> Message | None:
+        """`receive` without a limit of time: lead, or follow, until there is a message.
+
+        None once the group is being destroyed: so quick that it needs no `Result`.
+        """
         mailbox, readiness = self.mailbox, self.readiness
         waited = False
         while True:
-            self.work()
+            if self._with_work:
+                self.work()
             if self._returning:
                 self._go_on_returning()
             if mailbox.turns and not waited:
@@ -351,11 +354,11 @@ class Group(GroupContext):
             if message is not None:
                 if mailbox.turns:
                     mailbox.ring()  # for the next: one ring may stand for several messages
-                return Ok(message)
+                return message
             if mailbox.closed:
                 if not waited:
                     await trio.lowlevel.checkpoint()
-                return Err(MailBoxStatus.CLOSED)
+                return None
             waited = True
             if self.short_of_share:
                 self.budget.collect()
@@ -372,9 +375,11 @@ class Group(GroupContext):
                     await readiness.lead()
                 finally:
                     self._receiver_leads = False
-                    mailbox.ring()  # one that follows may take the lead
+                    if mailbox._waiting:
+                        mailbox.ring()  # one that follows may take the lead
                 if not mailbox.closed:
-                    self._serve()
+                    mailbox.look_at = mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+                    readiness.serve()
             else:
                 await mailbox.wait_for_bell()
 

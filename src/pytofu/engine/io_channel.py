@@ -6,10 +6,11 @@ Everything here happens in one step, in whatever task calls: the reactor when th
 
 import logging
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.engine.accounts import UNCOUNTED, ChannelAccount
 from pytofu.engine.context import GroupContext
 from pytofu.engine.fair_mailbox import Inbox
@@ -32,6 +33,9 @@ _SMALL_READ: Final = 4096
 """Bytes below which the part of a frame that has come may be all that the peer's system lets out
 before it is acknowledged."""
 
+_MUCH: Final = 16 * 1024
+"""Bytes of one read above which others go first."""
+
 
 class IoChannel(SendingChannel):
     """Made by a HelloRequest (`address` given, connects) or by a listener (`link` given)."""
@@ -39,6 +43,7 @@ class IoChannel(SendingChannel):
     __slots__ = (
         "_accepted",
         "account",
+        "brings_much",
         "queued",
         "_backed_up",
         "_full",
@@ -72,6 +77,7 @@ class IoChannel(SendingChannel):
         self._accepted = link is not None
         # So much that the answers to all that it may have sent by then still find a place.
         self._backlog = max(0, group.options.max_queued_bytes - group.budget.share_bytes)
+        self.brings_much = False
         self._full = False  # whether it takes nothing at the moment
         self._writes_after_reading = False  # whether, being full, it has to read first (TLS)
         self._said_all = False  # whether the peer knows that nothing more will be sent
@@ -136,23 +142,25 @@ class IoChannel(SendingChannel):
             if account.budget.excess and self.group.make_room() and not at_last:
                 self._wake()
                 return
-        data = link.receive(wanted)
+        self._take_in(link.receive(wanted), now)
+
+    def _take_in(self, data: bytes | Wait | LinkError, now: float) -> None:
+        """Deliver what a read has brought, and draw the consequences."""
+        conversation, link = self.conversation, self._link
+        assert link is not None
         if isinstance(data, bytes):
             self.group.traffic.bytes_received += len(data)
-            messages = conversation.receive(data, account.room, now)
+            self.brings_much = len(data) > _MUCH
+            messages = conversation.receive(data, self.account.room, now)
             if messages:
                 self._deliver(messages)
             if link.buffered or not conversation.may_send:
                 self._wake()
             if self._writes_after_reading and conversation.ending is None:
                 self._write()
-            busy = reader.busy
-            if busy or account.unfinished:
-                if reader.kept and len(data) < _SMALL_READ:
-                    link.acknowledge()
-                account.note_unfinished(reader.kept + reader.unread)
-                if account.budget.excess:
-                    self.group.make_room()
+            busy = conversation.reader.busy
+            if busy or self.account.unfinished:
+                self._note_unfinished(len(data))
             if conversation.state is State.OPEN and not busy:
                 return  # as nearly always: nothing else can have changed
         elif isinstance(data, Wait):
@@ -163,6 +171,16 @@ class IoChannel(SendingChannel):
             log.debug("channel %d: the connection ended: %s", self.number, data.detail)
             conversation.link_ended(data.error, data.detail)
         self._settle()
+
+    def _note_unfinished(self, received: int) -> None:
+        """What has come is not all messages yet, or what had come is so now."""
+        account, reader = self.account, self.conversation.reader
+        if reader.kept and received < _SMALL_READ:
+            assert self._link is not None
+            self._link.acknowledge()
+        account.note_unfinished(reader.kept + reader.unread)
+        if account.budget.excess:
+            self.group.make_room()
 
     def on_writable(self, now: float) -> None:
         """See `Source`."""
@@ -428,3 +446,8 @@ class IoChannel(SendingChannel):
         last = self.conversation.last_messages()
         rest = Returning(self, self._inbox, last, queued=self.queued, much=much)
         self.group.give_back(rest.go_on, much=much)
+
+
+if compiled and not TYPE_CHECKING:
+    IoChannel.on_readable = twin(IoChannel.on_readable)
+    IoChannel.work = twin(IoChannel.work)

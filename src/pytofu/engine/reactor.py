@@ -13,25 +13,66 @@ import sys
 import threading
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.engine.passes import Pass
 from pytofu.engine.readiness import Readiness, Source
+from pytofu.engine.turns import Turning
 from pytofu.links.sockets import in_forked_children
 
 _MOST_EVENTS: Final = 256
 """Sources served in one go, so that the loop gets its turn with many channels too."""
 
+_PLACES: Final = 4
+"""Of how many others one that brings much takes the place."""
+
 _select: Final[Any] = select
 """For what type checkers know of on other systems only."""
 
 _RING: Final = (1).to_bytes(8, sys.byteorder)
-_NOT_OUT: Final = 0xFFFF_FFFF & ~getattr(select, "EPOLLOUT", 0)
+
+_WRITABLE: Final = 4
+"""As epoll has it (EPOLLOUT); every other event is a reason to read, and be it the end."""
+_READABLE: Final = 0xFFFF_FFFF & ~_WRITABLE
+
+
+class Turns:
+    """Who has a turn in a pass: those that bring much have fewer.
+
+    What is read in one go can be a few bytes or a thousand times that, and as much more to do. So
+    each of those that bring much, but for the first in a pass, takes the place of several others.
+    Those that have to wait come first in the next pass, and others that have come meanwhile are in
+    that one as well.
+    """
+
+    __slots__ = ("_is_first", "places")
+
+    def __init__(self) -> None:
+        self._is_first = True
+        self.places: int = 0
+        """Of others, that nobody has taken yet."""
+
+    def begin(self) -> None:
+        """A pass begins."""
+        self._is_first = True
+        self.places = min(self.places, _MOST_EVENTS)
+
+    def has_one(self, source: Source) -> bool:
+        """Whether it is to be served now."""
+        if not source.brings_much:
+            self.places += 1
+        elif self._is_first:
+            self._is_first = False
+        elif self.places >= _PLACES:
+            self.places -= _PLACES
+        else:
+            return False
+        return True
 
 
 class PollingReactor(Readiness):
@@ -40,21 +81,34 @@ class PollingReactor(Readiness):
     __slots__ = (
         "_again",
         "_bell",
-        "_on_lead",
+        "_closed",
+        "_left",
+        "_leaderless",
+        "_owner",
         "_ringing",
         "_sources",
         "_thread",
         "_token",
+        "_turns",
+        "_turns_again",
         "__weakref__",
         "can_lead",
+        "poller",
     )
 
-    def __init__(self, on_lead: Callable[[bool], None]) -> None:
+    def __init__(self, owner: Turning, leaderless: set[Turning], poller: int) -> None:
         self.can_lead: bool = True
-        self._on_lead = on_lead  # told when somebody takes the lead, and when nobody has it
+        self.poller: int = poller
+        """A descriptor: readable when a source is ready."""
+        self._owner: Final = owner
+        self._leaderless: Final = leaderless  # where the owner is while nobody leads
+        leaderless.add(owner)
         self._sources: dict[int, Source] = {}
+        self._left: dict[int, int] = {}  # found ready, and not served yet: they come first
         self._again: deque[Source] = deque()  # to be served without a descriptor saying so
+        self._turns, self._turns_again = Turns(), Turns()
         self._bell, self._ringing = _open_bell(), False
+        self._closed = False
         self._thread = threading.get_ident()
         self._token = trio.lowlevel.current_trio_token()
 
@@ -63,17 +117,18 @@ class PollingReactor(Readiness):
     async def lead(self) -> None:
         """See `Readiness`."""
         self.can_lead = False
-        self._on_lead(True)
+        self._leaderless.discard(self._owner)
         try:
             if self._again:
                 await trio.lowlevel.checkpoint()
             else:
-                await trio.lowlevel.wait_readable(self.poller_fileno())
+                await trio.lowlevel.wait_readable(self.poller)
         except trio.ClosedResourceError:
             pass  # the group was destroyed meanwhile
         finally:
             self.can_lead = True
-            self._on_lead(False)
+            if not self._closed:
+                self._leaderless.add(self._owner)
 
     def ring(self) -> None:
         """See `Readiness`."""
@@ -95,23 +150,70 @@ class PollingReactor(Readiness):
             with suppress(trio.RunFinishedError):  # nobody is there to be told
                 self._token.run_sync_soon(self.again, source)
 
+    def serve(self) -> None:
+        """See `Readiness`."""
+        self._serve(self._poll())
+
+    def _serve(self, ready: list[tuple[int, int]]) -> None:
+        if self._left:
+            # The poller would tell those first that were first before, and the last ones never.
+            ready, self._left = list((self._left | dict(ready)).items()), {}
+        if self._again:
+            self._serve_again(trio.current_time())
+        if len(ready) > 1:
+            self._serve_many(ready)
+            return
+        for descriptor, events in ready:  # one, or none
+            source = self._sources.get(descriptor)
+            if source is not None:
+                self._serve_one(source, events, trio.current_time())
+            elif descriptor == self._bell[0]:
+                self._answer_bell()
+
+    def _serve_many(self, ready: list[tuple[int, int]]) -> None:
+        now = trio.current_time()
+        this, rest, turns = Pass(), iter(ready), self._turns
+        turns.begin()
+        for descriptor, events in rest:
+            source = self._sources.get(descriptor)
+            if source is None:  # the bell, or closed by one that was served before it
+                if descriptor == self._bell[0]:
+                    self._answer_bell()
+            elif turns.has_one(source):
+                self._serve_one(source, events, now)
+            else:
+                self._left[descriptor] = events
+            if this.is_over:
+                self._left.update(rest)
+
     def _serve_again(self, now: float) -> None:
         # Only those that are there now: one that is always ready must not keep the others waiting.
-        this = Pass()
+        this, turns = Pass(), self._turns_again
+        turns.begin()
         for _ in range(len(self._again)):
             source = self._again.popleft()
-            try:
-                source.on_writable(now)
-                source.on_readable(now)
-            except Exception:
-                source.on_defect()
+            if turns.has_one(source):
+                self._serve_one(source, _WRITABLE | _READABLE, now)
+            else:
+                self._again.append(source)
             if this.is_over:
                 return
 
+    def _serve_one(self, source: Source, events: int, now: float) -> None:
+        try:
+            if events & _WRITABLE:
+                source.on_writable(now)
+            if events & _READABLE:
+                source.on_readable(now)
+        except Exception:
+            source.on_defect()
+
     def close(self) -> None:
         """See `Readiness`."""
+        self._closed = True
+        self._leaderless.discard(self._owner)
         self._ringing = True  # nobody rings at descriptors that may be somebody else's soon
-        trio.lowlevel.notify_closing(self.poller_fileno())
+        trio.lowlevel.notify_closing(self.poller)
         self._close_poller()
         for descriptor in set(self._bell):
             os.close(descriptor)
@@ -119,8 +221,8 @@ class PollingReactor(Readiness):
     # ------------------------------------------------------------------ the poller
 
     @abstractmethod
-    def poller_fileno(self) -> int:
-        """Readable when a source is ready."""
+    def _poll(self) -> list[tuple[int, int]]:
+        """Descriptors that are ready now, and what for."""
 
     @abstractmethod
     def _close_poller(self) -> None: ...
@@ -131,9 +233,9 @@ class EpollReactor(PollingReactor):
 
     __slots__ = ("_epoll", "_masks")
 
-    def __init__(self, on_lead: Callable[[bool], None]) -> None:
-        super().__init__(on_lead)
+    def __init__(self, owner: Turning, leaderless: set[Turning]) -> None:
         self._epoll = select.epoll()
+        super().__init__(owner, leaderless, self._epoll.fileno())
         self._masks: dict[int, int] = {}  # what each descriptor is registered for
         self._epoll.register(self._bell[0], select.EPOLLIN)
         _epolls.add(self)
@@ -153,10 +255,6 @@ class EpollReactor(PollingReactor):
         self._masks.clear()
         self._sources.clear()
         self._epoll.register(self._bell[0], select.EPOLLIN)
-
-    def poller_fileno(self) -> int:
-        """See `PollingReactor`."""
-        return self._epoll.fileno()
 
     def watch(self, source: Source, *, read: bool, write: bool) -> None:
         """See `Readiness`."""
@@ -189,30 +287,9 @@ class EpollReactor(PollingReactor):
         self._epoll.unregister(descriptor)
         del self._masks[descriptor], self._sources[descriptor]
 
-    def serve(self) -> None:
-        """See `Readiness`."""
-        ready = self._epoll.poll(0, _MOST_EVENTS)
-        if not ready and not self._again:
-            return
-        now = trio.current_time()
-        if self._again:
-            self._serve_again(now)
-        sources, this = self._sources, Pass()
-        for descriptor, events in ready:
-            source = sources.get(descriptor)
-            if source is None:  # the bell, or closed by one that was served before it
-                if descriptor == self._bell[0]:
-                    self._answer_bell()
-                continue
-            try:
-                if events & select.EPOLLOUT:
-                    source.on_writable(now)
-                if events & _NOT_OUT:
-                    source.on_readable(now)
-            except Exception:
-                source.on_defect()
-            if this.is_over:
-                return  # the others are ready still, and first when the poller is asked again
+    def _poll(self) -> list[tuple[int, int]]:
+        """See `PollingReactor`."""
+        return self._epoll.poll(0, _MOST_EVENTS)
 
     def _close_poller(self) -> None:
         _epolls.discard(self)
@@ -235,16 +312,11 @@ class KqueueReactor(PollingReactor):
 
     __slots__ = ("_kqueue", "_registered")
 
-    def __init__(self, on_lead: Callable[[bool], None]) -> None:
-        super().__init__(on_lead)
+    def __init__(self, owner: Turning, leaderless: set[Turning]) -> None:
         self._kqueue = _select.kqueue()
+        super().__init__(owner, leaderless, self._kqueue.fileno())
         self._registered: set[tuple[int, int]] = set()  # descriptor and filter
         self._change(self._bell[0], _select.KQ_FILTER_READ, _select.KQ_EV_ADD)
-
-    def poller_fileno(self) -> int:
-        """See `PollingReactor`."""
-        descriptor: int = self._kqueue.fileno()
-        return descriptor
 
     def _change(self, descriptor: int, which: int, what: int) -> None:
         self._kqueue.control([_select.kevent(descriptor, which, what)], 0)
@@ -269,27 +341,13 @@ class KqueueReactor(PollingReactor):
         self.watch(source, read=False, write=False)
         self._sources.pop(source.fileno(), None)
 
-    def serve(self) -> None:
-        """See `Readiness`."""
-        now = trio.current_time()
-        if self._again:
-            self._serve_again(now)
-        this = Pass()
+    def _poll(self) -> list[tuple[int, int]]:
+        """See `PollingReactor`."""
+        ready: dict[int, int] = {}
         for event in self._kqueue.control(None, _MOST_EVENTS, 0):
-            source = self._sources.get(event.ident)
-            if source is None:
-                if event.ident == self._bell[0]:
-                    self._answer_bell()
-                continue
-            try:
-                if event.filter == _select.KQ_FILTER_WRITE:
-                    source.on_writable(now)
-                else:
-                    source.on_readable(now)
-            except Exception:
-                source.on_defect()
-            if this.is_over:
-                return
+            what = _WRITABLE if event.filter == _select.KQ_FILTER_WRITE else 1
+            ready[event.ident] = ready.get(event.ident, 0) | what
+        return list(ready.items())
 
     def _close_poller(self) -> None:
         self._kqueue.close()
@@ -306,10 +364,14 @@ def _open_bell() -> tuple[int, int]:
     return waiting, ringing
 
 
-def best() -> Callable[[Callable[[bool], None]], PollingReactor] | None:
+def best() -> type[EpollReactor | KqueueReactor] | None:
     """The reactor for this system; None where there is no poller, or none is wanted."""
     if os.environ.get("PYTOFU_REACTOR") == "tasks":
         return None
     if hasattr(select, "epoll"):
         return EpollReactor
     return KqueueReactor if hasattr(select, "kqueue") else None
+
+
+if compiled and not TYPE_CHECKING:
+    PollingReactor.serve = twin(PollingReactor.serve)

@@ -12,6 +12,9 @@ class Source(ABC):
 
     __slots__ = ()
 
+    brings_much: bool = False
+    """Whether it had so much to say, when it was last read from, that it counts as several."""
+
     @abstractmethod
     def fileno(self) -> int:
         """Its descriptor; -1 if it has none, and says itself when it may go on."""

@@ -20,7 +20,7 @@ _MOST_BYTES: Final = 256 * 1024
 class Returning:
     """What a closed channel has left, until the application has received it."""
 
-    __slots__ = ("_channel", "_inbox", "_messages", "_queued", "begun", "done", "much")
+    __slots__ = ("_ahead", "_channel", "_inbox", "_messages", "_queued", "begun", "done", "much")
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Returning:
         self._channel = channel
         self._inbox = inbox
         self._messages = messages
+        self._ahead: list[Message] = []  # made to see that there is another piece, and its first
         self._queued = queued  # bytes, as counted in the engine's queues
         self.much: bool = much
         """Whether there is more than the last event."""
@@ -62,15 +63,16 @@ class Returning:
         return self.done
 
     def piece(self) -> list[Message]:
-        """The next messages, marked as costing the budget nothing."""
+        """The next messages, at least one, marked as costing the budget nothing."""
         self.begun = True
-        piece: list[Message] = []
-        size = 0
+        piece, self._ahead = self._ahead, []
+        size = sum(len(message.payload) for message in piece)
         for message in self._messages:
             message._account = UNCOUNTED
+            if len(piece) == _MOST_MESSAGES or size > _MOST_BYTES:
+                self._ahead.append(message)
+                return piece
             piece.append(message)
             size += len(message.payload)
-            if len(piece) == _MOST_MESSAGES or size > _MOST_BYTES:
-                return piece
         self.done = True
         return piece

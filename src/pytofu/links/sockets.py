@@ -6,9 +6,10 @@ import os
 import socket
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
+from pytofu._choice import compiled, twin
 from pytofu.links.base import PEER_CLOSED, Link, LinkError, Listening, Wait
 from pytofu.values.status import AmpeError
 
@@ -101,12 +102,14 @@ class SocketLink(Link):
             data = self._receive(size)
         except BlockingIOError:
             return Wait.READABLE
-        except BrokenPipeError:  # it was reset after its orderly end
-            return self._end()
         except OSError as error:
-            self._broken = failure(AmpeError.COMMUNICATION_FAILED, error)
-            return self._broken
+            return self._cannot_receive(error)
         return data or self._end()
+
+    def _cannot_receive(self, error: OSError) -> LinkError:
+        if not isinstance(error, BrokenPipeError):  # it was reset after its orderly end
+            self._broken = failure(AmpeError.COMMUNICATION_FAILED, error)
+        return self._end()
 
     def _end(self) -> LinkError:
         return self._broken or PEER_CLOSED
@@ -136,6 +139,11 @@ class SocketLink(Link):
     def close(self, *, reset: bool) -> None:
         """As `Link.close`; a socket that knows no reset ends as it does in good order."""
         close(self._sock)
+
+
+if compiled and not TYPE_CHECKING:
+    SocketLink.receive = twin(SocketLink.receive)
+    SocketLink.send = twin(SocketLink.send)
 
 
 def close(sock: socket.socket) -> None:

@@ -227,10 +227,21 @@ class Conversation:
         """Up to `room` messages of what arrived before and was left `unread`."""
         reader = self.reader
         messages, state = reader.read(self.number, self._receive_rules, room)
+        if state is not None or reader.violation is not None or reader.oversized:
+            self.follow(messages, state, room, now)
+        if not reader.kept:
+            self.frame_began = math.inf
+        elif messages or self.frame_began == math.inf:
+            self.frame_began = now
+        return messages
+
+    def follow(self, messages: list[Message], state: State | None, room: int, now: float) -> None:
+        """Go where the last of these messages leads, and add those behind it; or end."""
+        reader = self.reader
         while state is not None:
             self._advance(state, messages[-1], now)
             if self.ending is not None:
-                return messages
+                return
             more, state = reader.read(self.number, self._receive_rules, room - len(messages))
             messages += more
         if reader.violation is not None:
@@ -239,11 +250,6 @@ class Conversation:
             self.end(violated(reader.violation, _SPEAKS_TLS if tls else ""))
         elif reader.oversized:
             self.end(Cause.HELLO_TOO_LARGE)
-        elif not reader.kept:
-            self.frame_began = math.inf
-        elif messages or self.frame_began == math.inf:
-            self.frame_began = now
-        return messages
 
     def pause(self) -> None:
         """This side reads nothing from now on, because it has no room."""

@@ -156,13 +156,15 @@ class ChannelGroup(Belonging):
             if message is not None:
                 return message
         if timeout_ns is None:
-            result = await group.receive_some_time()
+            message = await group.receive_some_time()
+            if message is not None:
+                return message
         else:
             result = await group.receive(min(max(timeout_ns, 0), _LONGEST_NS) / 1e9)
-        if isinstance(result, Ok):
-            return result.value
-        if result.error is MailBoxStatus.TIMEOUT:
-            return None
+            if isinstance(result, Ok):
+                return result.value
+            if result.error is MailBoxStatus.TIMEOUT:
+                return None
         raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
 
     @trio.lowlevel.enable_ki_protection
@@ -178,8 +180,7 @@ class ChannelGroup(Belonging):
             return group.take()
         if group.closing:
             raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
-        group.look()
-        return group.take()
+        return group.look()
 
     @trio.lowlevel.enable_ki_protection
     def update_receiver(self, holder: Holder[Message]) -> None:
