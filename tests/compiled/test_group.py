@@ -1,6 +1,9 @@
 """Whole engines: what a program does with messages comes to the same, compiled and pure."""
 
+import os
 from itertools import count
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Final
 
 import pytest
@@ -29,6 +32,10 @@ DEEDS: Final = st.lists(
 _WAIT: Final = ("wait", "next", "turn", "send", "behind", "cancelled", "drop")
 ODD: Final = (-1, True, "7", 2**64)
 _names = count()
+
+KINDS: Final = ("Memory", "UDS")
+"""Addresses, by the beginnings of their classes' names. In one process all that a Unix socket is
+given is there at once, so what happens over it is as certain as over memory."""
 
 
 class InOrder(dict[Any, None]):
@@ -61,17 +68,19 @@ class Program:
         self.opcodes = world.find("values.header.OpCode")
         self.strategies = list(world.find("values.allocation.AllocationStrategy"))
 
-    async def connect(self) -> None:
+    async def connect(self, kind: str) -> None:
         name = f"both-worlds-{next(_names)}"
+        if kind == "UDS":
+            name = str(Path(gettempdir(), f"{os.getpid()}-{name}.sock"))
         find = self.world.find
         client, server = self.groups
         holder = self.holder(self.ampe.get())
-        find("values.address.MemoryServerAddress")(name).format(holder.value)
+        find(f"values.address.{kind}ServerAddress")(name).format(holder.value)
         server.post(holder)
         self.ampe.put(self.holder(await server.wait_receive()))
         for _ in range(2):
             holder = self.holder(self.ampe.get())
-            find("values.address.MemoryClientAddress")(name).format(holder.value)
+            find(f"values.address.{kind}ClientAddress")(name).format(holder.value)
             self.numbers.append((0, client.post(holder).channel_number))
             holder = self.holder(await server.wait_receive())
             self.numbers.append((1, holder.value.channel_number))
@@ -195,8 +204,8 @@ class Program:
             field = ("channel_number", "message_id", "proto_byte", "status")[size % 4]
             setattr(message.header, field, ODD[which])
 
-    async def run(self, deeds: list[tuple[str, int, int]]) -> None:
-        await self.connect()
+    async def run(self, kind: str, deeds: list[tuple[str, int, int]]) -> None:
+        await self.connect(kind)
         for deed in deeds:
             waits = deed[0] in _WAIT
             if waits:  # before and behind it all is at rest: Trio's order of tasks is by chance
@@ -222,7 +231,7 @@ class Program:
             self.ampe.put(holder)
 
 
-def history(world: World, deeds: list[tuple[str, int, int]]) -> list[Any]:
+def history(world: World, kind: str, deeds: list[tuple[str, int, int]]) -> list[Any]:
     with world.active():
         options = world.find("engine.options.Options")(
             initial_pool_msgs=6, max_pool_msgs=8, max_queued_bytes=150_000, high_water=1_000
@@ -233,7 +242,7 @@ def history(world: World, deeds: list[tuple[str, int, int]]) -> list[Any]:
         async def main() -> None:
             async with open_ampe(options) as ampe:
                 program = Program(world, ampe)
-                await program.run(deeds)
+                await program.run(kind, deeds)
                 told.extend(program.told)
 
         _r.seed(len(deeds))  # or the tasks would have their turns in another order each time
@@ -242,13 +251,14 @@ def history(world: World, deeds: list[tuple[str, int, int]]) -> list[Any]:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", KINDS)
 @given(DEEDS)
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_programs_find_no_difference(
-    compiled: World, pure: World, deeds: list[tuple[str, int, int]]
+    compiled: World, pure: World, kind: str, deeds: list[tuple[str, int, int]]
 ) -> None:
-    ours = history(compiled, deeds)
+    ours = history(compiled, kind, deeds)
     assert ours
-    assert ours == history(pure, deeds)
+    assert ours == history(pure, kind, deeds)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import Phase, given, settings
 
+from tests.compiled.test_group import KINDS
 from tests.compiled.test_group import history as program_history
 from tests.compiled.twins import TWINS, Twin, starts, steps
 from tests.compiled.worlds import Step, World, history
@@ -88,10 +89,14 @@ ROUND: Final = [
 ROUNDS: Final = 20
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(60)
-def test_a_program_keeps_nothing(compiled: World) -> None:
+def test_a_program_keeps_nothing(compiled: World, kind: str) -> None:
+    def work() -> object:
+        return program_history(compiled, kind, ROUND * ROUNDS)
+
     # A run of Trio leaves some blocks, compiled or pure: fewer than one for each round.
-    assert max(growth(lambda: program_history(compiled, ROUND * ROUNDS))) < TIMES * ROUNDS / 2
+    assert max(growth(work)) < TIMES * ROUNDS / 2
 
 
 def test_a_leak_is_found() -> None:

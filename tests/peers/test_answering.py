@@ -6,6 +6,7 @@ import trio.testing
 
 from pytofu import AmpeStatus, Incoming, OpCode, Peer, Topics, connect
 from tests.peers.pairs import counted, echo, scripted_client, serving
+from tests.support import frame
 
 
 class Gate:
@@ -90,6 +91,29 @@ async def test_the_time_runs_while_a_request_waits(autojump_clock: trio.testing.
             assert answer.message_id == ident
             assert b"DEADLINE_EXCEEDED" in answer.text
     assert gate.running == [b"1"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_deadline_of_one_is_not_that_of_the_next(
+    late: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Both are carried out by one task, since the first ends without waiting."""
+    tasks: set[trio.lowlevel.Task] = set()
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        tasks.add(trio.lowlevel.current_task())
+        if request.body == b"1" and late:
+            autojump_clock.jump(2)
+        elif request.body == b"2":
+            await trio.sleep(2)
+        return request.body
+
+    async with serving(handler) as where, scripted_client(where) as script:
+        first = frame(OpCode.REQUEST, 1, text=b"tofu-timeout:1S\r\n", body=b"1")
+        await script.raw.send(first + frame(OpCode.REQUEST, 2, body=b"2"))
+        for body in (b"1", b"2"):
+            assert (await script.expect(OpCode.RESPONSE)).body == body
+    assert len(tasks) == 1
 
 
 async def test_an_id_may_be_used_twice() -> None:

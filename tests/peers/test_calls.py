@@ -120,6 +120,10 @@ async def answers_impossible_header(peer: Peer, request: Incoming) -> Reply:
     return Reply(b"", {"a": "b\r\nc: d"})
 
 
+async def answers_endless_header(peer: Peer, request: Incoming) -> Reply:
+    return Reply(b"", {"a": "b" * 70_000})
+
+
 async def fails_in_a_group(peer: Peer, request: Incoming) -> bytes:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fails, peer, request)
@@ -128,7 +132,14 @@ async def fails_in_a_group(peer: Peer, request: Incoming) -> bytes:
 
 @pytest.mark.parametrize(
     "handler",
-    [fails, answers_text, answers_wrong_header, answers_impossible_header, fails_in_a_group],
+    [
+        fails,
+        answers_text,
+        answers_wrong_header,
+        answers_impossible_header,
+        answers_endless_header,
+        fails_in_a_group,
+    ],
 )
 async def test_any_other_error_is_internal_and_logged(
     handler: Callable[[Peer, Incoming], Awaitable[bytes]], caplog: pytest.LogCaptureFixture

@@ -19,11 +19,13 @@ import trio.testing
 
 from pytofu import Ampe, Backoff, Incoming, Peer, RemoteError, Topics, connect
 from pytofu.peers import asking
+from pytofu.peers.flow import WINDOW
 from pytofu.peers.link import Link
 from pytofu.peers.peer import Handler
 from pytofu.peers.wire import MAX_BODY
 from tests.flows.test_cancellation_sweep import Canceller, Moment
 from tests.leaks import live_tasks, open_files
+from tests.peers.credit import is_all_for_signals_there
 from tests.peers.pairs import counted, serving
 from tests.support import Kind, server_address_of
 
@@ -185,6 +187,16 @@ FLOWS: Final = (
 )
 
 
+async def pass_more_than_a_window(peer: Peer) -> None:
+    """There and back, over a stream."""
+    async with peer.stream() as stream:
+        item = bytes(WINDOW // 2)
+        for _ in range(3):
+            await stream.send(item)
+            assert await anext(stream) == item
+        assert await stream.finish() == b""
+
+
 async def run_once(
     flow: Callable[[World], Awaitable[None]],
     canceller: Canceller,
@@ -225,6 +237,7 @@ async def run_once(
             await trio.testing.wait_all_tasks_blocked(0.002)
             assert (await peer.call(b"after")).body == b"after"
             assert (await links[0].asking.call("", {}, b"back")).body == b"back"
+            await pass_more_than_a_window(peer)
         await trio.testing.wait_all_tasks_blocked(0.002)
         assert live_tasks() == quiet
         for link in (peer._link, *links):
@@ -235,6 +248,8 @@ async def run_once(
             assert link.features is not None
             assert link.asking._slots == (link.features.calls or asking._UNLIMITED)
             assert link._budget.left == 4 * MAX_BODY
+        assert is_all_for_signals_there(peer._link, links[0])
+        assert is_all_for_signals_there(links[0], peer._link)
         assert [link.closed.is_set() for link in links] == [False, *[True] * (len(links) - 1)]
         assert not topics._subscribers
         assert server_ampe.statistics().pool_free == ampe.statistics().pool_free == 256

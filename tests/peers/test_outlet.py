@@ -31,7 +31,7 @@ async def test_nothing_is_taken_from_the_pool_for_what_is_not_posted() -> None:
         outlet.tell(OpCode.SIGNAL)
         outlet.number = number
         with pytest.raises(AmpeException):
-            outlet.post(OpCode.SIGNAL, 0, (("a", "b\n"),))
+            outlet.post(OpCode.SIGNAL, 0, bytes(70_000))
         with trio.CancelScope() as scope:
             scope.cancel()
             await outlet.send(OpCode.SIGNAL)
@@ -69,7 +69,7 @@ def _post_until_some_is_queued(peer: Peer) -> int:
     posted = 0
     while not peer.queued_bytes:
         assert posted < 64 * 1024 * 1024
-        posted += frame_cost(peer._link.outlet.post(OpCode.SIGNAL, 0, (), bytes(65_000)))
+        posted += frame_cost(peer._link.outlet.post(OpCode.SIGNAL, 0, b"", bytes(65_000)))
     return posted
 
 
@@ -87,6 +87,6 @@ async def test_what_is_queued_is_told_of_ones_own_channels_only() -> None:
 async def test_the_proto_byte_is_a_plain_number_which_the_compiled_core_asks_for() -> None:
     async with open_ampe() as ampe, serving() as where, connect(where, ampe=ampe) as peer:
         for more in (False, True):
-            holder = peer._link.outlet._message(OpCode.REQUEST, 1, (), b"", more)
+            holder = peer._link.outlet._message(OpCode.REQUEST, 1, b"", b"", more)
             assert type(holder.unwrap().header.proto_byte) is int
             ampe.put(holder)

@@ -294,9 +294,9 @@ async def test_an_opening_that_comes_back_was_not_sent() -> None:
     async with scripted_server(receive_buffer=4096) as (peer, script):
         outlet = peer._link.outlet
         for _ in range(100):
-            outlet.post(OpCode.SIGNAL, 1, (), bytes(60_000))
+            outlet.post(OpCode.SIGNAL, 1, b"", bytes(60_000))
         with open_stream_failing(peer) as stream:
-            outlet.post(OpCode.REQUEST, 3, (("tofu-stream", "1"),), more=True)
+            outlet.post(OpCode.REQUEST, 3, b"tofu-stream:1\r\n", more=True)
             outlet.post(OpCode.REQUEST, 3, more=True)
             script.raw.close()
             with pytest.raises(NotSent):

@@ -33,6 +33,10 @@ def test_timeouts() -> None:
     assert timeout_text(-1) == timeout_text(-math.inf) == "1n"
     assert timeout_text(0.05) == "50000000n"
     assert timeout_text(0.2) == "200000u"
+    assert timeout_text(0.999999) == "999999u"
+    assert timeout_text(59.9999) == "59999m"
+    assert timeout_text(99_999.9999) == "99999999m"
+    assert timeout_text(100_000) == "100000S"
     assert timeout_text(1e30) == "99999999H"
     for text, seconds in [("1H", 3600), ("2M", 120), ("3S", 3), ("4m", 0.004), ("5u", 5e-6)]:
         assert read_timeout(text) == seconds

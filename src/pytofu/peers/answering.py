@@ -9,7 +9,8 @@ from typing import Final, Protocol
 import trio
 
 from pytofu.peers.assembly import Assembly, Budget
-from pytofu.peers.calls import Respond, Result, failed, respond
+from pytofu.peers.calls import Respond, Result, result_of, result_of_error
+from pytofu.peers.ctrl_c import run_program
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered
 from pytofu.peers.incoming import NO_HEADERS, Incoming
 from pytofu.peers.outlet import Outlet
@@ -30,7 +31,7 @@ from pytofu.peers.wire import (
 )
 from pytofu.public.ampe import Ampe
 from pytofu.values.errors import InvalidMessageIdException
-from pytofu.values.header import OpCode
+from pytofu.values.header import MORE_BIT, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 
@@ -38,9 +39,8 @@ _LATE: Final = RemoteError("DEADLINE_EXCEEDED", "the time that the caller gave w
 _REFUSED: Final = RemoteError("UNAVAILABLE", "the peer takes no more calls")
 _MAX_SUBSCRIPTIONS: Final = 1000
 _HELPERS: Final = 2
-"""Tasks that are called before a handler is run, for the requests behind it, should it wait: so
-their number doubles as long as handlers wait, and is small when none does."""
-
+"""Tasks that a task calls before it runs a handler, for the requests behind it, should it wait: so
+their number doubles as long as handlers wait. The first to come calls one: mostly none waits."""
 
 _NEVER: Final = float("inf")
 
@@ -56,22 +56,19 @@ class Spawn(Protocol):
 class _Handling:
     """One request: its body while that comes in, then its turn to wait for, then its handler."""
 
-    __slots__ = (
-        "assembly", "body", "deadline", "given_up", "headers", "held", "ident", "running", "scope",
-        "stream",
-    )  # fmt: skip
+    # What few requests have is the class's until it is set.
+    assembly: Assembly | None = None  # of a body that comes in parts
+    stream: AcceptedStream | None = None
+    held: Holder[Message] | None = None  # while it waits
+    running: bool = False
+    given_up: bool = False
+    scope: trio.CancelScope | None = None  # around its handler, while that runs
+    deadline: float = _NEVER
 
     def __init__(self, ident: int, headers: Headers) -> None:
-        self.ident = ident
-        self.headers = headers
-        self.body = b""
-        self.assembly: Assembly | None = None  # of a body that comes in parts
-        self.stream: AcceptedStream | None = None
-        self.held: Holder[Message] | None = None  # while it waits
-        self.running = False
-        self.given_up = False
-        self.scope: trio.CancelScope | None = None  # around its handler, while that runs
-        self.deadline = _NEVER
+        self.ident: int = ident
+        self.headers: Headers = headers
+        self.body: bytes = b""
         if TIMEOUT in headers:
             # The time runs from the beginning, also while it waits for its turn.
             self.deadline = trio.current_time() + read_timeout(headers[TIMEOUT])
@@ -124,11 +121,9 @@ class Answering:
         if handling is not None and handling.stream is not None:
             handling.stream.arrived(message, headers)
             return
-        if not ident and (STREAM in headers or SUBSCRIBE in headers):
-            return  # which nothing could be answered to
-        if SUBSCRIBE in headers:
-            self._subscribe(ident, headers)
+        if headers and self._is_no_call(ident, headers):
             return
+        more = bool(message.header.proto_byte & MORE_BIT)
         if handling is None or handling.running or handling.held is not None:
             # A program without these conventions may use an id twice.
             if ITEM in headers:
@@ -136,9 +131,9 @@ class Answering:
             handling = self._by_id[ident] = _Handling(ident, headers)
             if STREAM in headers:
                 handling.stream = AcceptedStream(self._outlet, ident, self._budget)
-                if not message.has_more():
+                if not more:
                     handling.stream.arrived(message, headers)
-        more = message.has_more() and handling.stream is None
+                more = False
         if not more and handling.assembly is None:
             handling.body = message.payload
         elif not self._assemble(handling, message.payload, more):
@@ -152,6 +147,12 @@ class Answering:
         else:
             handling.held = Holder(holder.take())
             self._waiting[handling] = None
+
+    def _is_no_call(self, ident: int, headers: Headers) -> bool:
+        """Whether it asks for something else, which is done then if it can be answered."""
+        if ident and SUBSCRIBE in headers:
+            self._subscribe(ident, headers)
+        return SUBSCRIBE in headers or (not ident and STREAM in headers)
 
     def _assemble(self, handling: _Handling, part: bytes, more: bool) -> bool:
         """Add a part; whether the body is whole, and not too long."""
@@ -240,19 +241,20 @@ class Answering:
         handling.running = True
         self._running.add(handling)
         self._ready.append(handling)
-        self._call_tasks(handler, 1)
+        if not self._coming:
+            self._call_task(handler, 1)
 
-    def _call_tasks(self, handler: Respond, at_most: int) -> None:
-        while self._coming < at_most and self._coming < len(self._ready):
-            self._coming += 1
-            self._context.run(self._spawn, self._carry_out_what_is_ready, handler)
+    def _call_task(self, handler: Respond, helpers: int = _HELPERS) -> None:
+        """Start one, which calls `helpers` before it runs a handler."""
+        self._coming += 1
+        self._context.run(self._spawn, self._carry_out_what_is_ready, handler, helpers)
 
-    async def _carry_out_what_is_ready(self, handler: Respond) -> None:
+    async def _carry_out_what_is_ready(self, handler: Respond, helpers: int) -> None:
         self._coming -= 1
         # A handler that has set context variables was the last one to see them. What it leaves
         # behind is carried out by those who stand by.
         while self._ready and self._is_context_clean():
-            await self._carry_out_in_one_scope(handler)
+            await self._carry_out_in_one_scope(handler, helpers)
 
     def _is_context_clean(self) -> bool:
         try:
@@ -260,30 +262,34 @@ class Answering:
         except Exception:  # of a value that cannot be compared
             return False
 
-    async def _carry_out_in_one_scope(self, handler: Respond) -> None:
+    async def _carry_out_in_one_scope(self, handler: Respond, helpers: int) -> None:
         handling: _Handling | None = None
-        result: Result | None = None
+        failure: Result | None = None
         scope = trio.CancelScope()
+        deadline = _NEVER  # the scope's: to set it costs more than to compare
         try:
             try:
                 with scope:
                     while self._ready:
                         handling = self._ready.popleft()
-                        self._call_tasks(handler, _HELPERS)
+                        while self._coming < helpers and self._coming < len(self._ready):
+                            self._call_task(handler)
+                        if handling.deadline != deadline:
+                            scope.deadline = deadline = handling.deadline
                         await self._carry_out(handling, handler, scope)
-                        if scope.deadline < _NEVER or handling.given_up:
-                            break  # it may be cancelled: no other handler's business
+                        if handling.given_up or (deadline < _NEVER and scope.cancel_called):
+                            break  # which is no other handler's business
                         self._done(handling, handler)
                         handling = None
                         if not self._is_context_clean():
                             break
-            except Exception:
+            except Exception as error:
                 assert handling is not None
-                result = failed(handling.headers.get(METHOD, ""))
+                failure = result_of_error(error, handling.headers.get(METHOD, ""))
             if scope.cancelled_caught:
-                result = Result.of_error(_LATE)
-            if result is not None and handling is not None and not handling.given_up:
-                self._outlet.tell(OpCode.RESPONSE, handling.ident, result.lines)
+                failure = result_of_error(_LATE, "")
+            if failure is not None and handling is not None and not handling.given_up:
+                self._outlet.tell(OpCode.RESPONSE, handling.ident, failure[0])
         finally:
             if handling is not None:
                 self._done(handling, handler)
@@ -294,10 +300,8 @@ class Answering:
         if handling.given_up:
             return
         handling.scope = scope
-        if handling.deadline < _NEVER:
-            scope.deadline = handling.deadline
-            if scope.cancel_called:  # too late already
-                await trio.lowlevel.checkpoint_if_cancelled()
+        if handling.deadline < _NEVER and scope.cancel_called:  # too late already
+            await trio.lowlevel.checkpoint_if_cancelled()
         headers = handling.headers
         request = Incoming(
             handling.body if handling.assembly is None else handling.assembly.take(),
@@ -305,8 +309,11 @@ class Answering:
             headers.get(METHOD, ""),
             handling.stream,
         )
-        result = await respond(handler, request, self._budget.longest)
-        ident, lines, body = handling.ident, result.lines, result.body
+        try:
+            lines, body = result_of(await run_program(handler, request), self._budget.longest)
+        except Exception as error:
+            lines, body = result_of_error(error, request.method)
+        ident = handling.ident
         try:  # not `suppress`: this is the hot path
             if handling.stream is not None:
                 await handling.stream.send_result(lines, body)
@@ -339,7 +346,7 @@ class Answering:
         """Nothing of it is left: not in the tables, not in the budget, not from the pool."""
         if self._by_id.get(handling.ident) is handling:
             del self._by_id[handling.ident]
-        if handling in self._waiting:
+        if self._waiting and handling in self._waiting:
             self._stop_waiting(handling)
         if handling.assembly is not None:
             handling.assembly.drop()

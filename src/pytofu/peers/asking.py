@@ -8,7 +8,7 @@ import trio
 
 from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Budget
-from pytofu.peers.calls import Call, add_timeout, request_lines
+from pytofu.peers.calls import Call, request_lines, timeout_line
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered, to_error
 from pytofu.peers.incoming import Incoming
 from pytofu.peers.outlet import Outlet
@@ -24,9 +24,9 @@ from pytofu.peers.wire import (
     SUBSCRIBE,
     Features,
     Headers,
+    encoded,
 )
 from pytofu.public.managers import block
-from pytofu.values.errors import InvalidMessageException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
@@ -34,7 +34,10 @@ from pytofu.values.status import AmpeError
 _SKEW: Final = 0.1
 """Seconds by which the peer's clock may run out before ours."""
 
+_NEVER: Final = float("inf")
 _UNLIMITED: Final = 1 << 62
+_CANCEL: Final = encoded((CANCEL, "1"))
+_STREAM: Final = encoded((STREAM, "1"))
 
 _OPENERS: Final = frozenset({STREAM, SUBSCRIBE})
 
@@ -49,6 +52,10 @@ class Asked(Protocol):
     def fail(self, error: Exception) -> None:
         """Nothing more will come."""
         ...
+
+
+def _is_late(error: Exception) -> bool:
+    return isinstance(error, RemoteError) and error.code == "DEADLINE_EXCEEDED"
 
 
 class Asking:
@@ -71,6 +78,7 @@ class Asking:
         """Calls and streams under way."""
         self._on_idle = on_idle
         self._error: Unanswered | None = None
+        self._leaving = False
 
     def begin(self, features: Features | None) -> None:
         """The Hello was answered: what the peer knows is known."""
@@ -88,7 +96,10 @@ class Asking:
         lines = request_lines(method, headers)
         if not self._take_free_slot():
             await self._take_slot()
-        deadline = float("inf") if self.features is None else add_timeout(lines)
+        deadline = _NEVER
+        if self.features is not None:
+            deadline = trio.current_effective_deadline()
+            lines += timeout_line(deadline)
         call = Call(self._budget)
         ident = self.register(call)
         try:
@@ -98,21 +109,21 @@ class Asking:
                 await self._outlet.send_parts(OpCode.REQUEST, ident, lines, body)
             await call.wait()
         except BaseException as error:
-            if not isinstance(error, NotSent | InvalidMessageException):  # nothing has left then
+            if not isinstance(error, NotSent):  # nothing has left then
                 self.cancel(ident)
             raise
         finally:
-            self.forget(ident)
+            del self._open[ident]
             call.drop()
             self._free_slot()
-        try:
-            return call.outcome()
-        except RemoteError as error:
-            # Both clocks run for the same deadline. Should the peer's be first, the caller's own
-            # scope has the word, unless it was given more time since.
-            if error.code == "DEADLINE_EXCEEDED" and deadline - trio.current_time() < _SKEW:
-                await trio.sleep_until(deadline)
-            raise
+        if call.answer is not None:
+            return call.answer
+        assert call.error is not None
+        # Both clocks run for the same deadline. Should the peer's be first, the caller's own
+        # scope has the word, unless it was given more time since.
+        if _is_late(call.error) and deadline - trio.current_time() < _SKEW:
+            await trio.sleep_until(deadline)
+        raise call.error
 
     @block
     async def stream(
@@ -122,12 +133,12 @@ class Asking:
         body = payload("body", body)
         if len(body) > PART_LEN:
             raise ValueError(f"the request of a stream has at most {PART_LEN} bytes")
-        lines = [*request_lines(method, headers), (STREAM, "1")]
+        lines = request_lines(method, headers) + _STREAM
         await self._take_slot()
         stream: OpenedStream | None = None
         try:
             self.check_features("streams")
-            add_timeout(lines)
+            lines += timeout_line(trio.current_effective_deadline())
             # What the peer has ended is nothing it is busy with, however long the block lasts.
             stream = OpenedStream(self._outlet, self._next_id, self._budget, self._free_slot)
             ident = self.register(stream)
@@ -181,13 +192,13 @@ class Asking:
     def cancel(self, ident: int) -> None:
         """Tell the peer that nobody waits for this any more; never waits."""
         if self.features is not None and self._error is None:
-            self._outlet.tell(OpCode.SIGNAL, ident, ((CANCEL, "1"),))
+            self._outlet.tell(OpCode.SIGNAL, ident, _CANCEL)
 
     # ------------------------------------------------------------------ slots
 
     def _take_free_slot(self) -> bool:
-        self.check_open()
-        if not self._slots:
+        if not self._slots or self._leaving:
+            self.check_open()
             return False
         self._slots -= 1
         self.busy += 1
@@ -212,7 +223,7 @@ class Asking:
         """Raise `NotSent` if nothing new can be asked."""
         if self._error is not None:
             raise NotSent(self._error.error_code, self._error.message)
-        if self.left.is_set():
+        if self._leaving:
             raise NotSent(AmpeError.CHANNEL_CLOSED, "the peer is leaving")
 
     # ------------------------------------------------------------------ what arrives
@@ -243,6 +254,7 @@ class Asking:
 
     def leave(self) -> None:
         """Ask nothing new; whoever waits for a slot is told."""
+        self._leaving = True
         self.left.set()
         self._waiting.unpark_all()
 

@@ -21,10 +21,9 @@ from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
 from pytofu.peers.incoming import NO_HEADERS
 from pytofu.peers.link import BYE_TIME, Link
-from pytofu.peers.outlet import encoded
 from pytofu.peers.peer import Handler, OnPeer, Peer
 from pytofu.peers.reconnect import Backoff, LastingPeer
-from pytofu.peers.wire import FEATURES, Features, checked
+from pytofu.peers.wire import FEATURES, Features, checked, encoded
 from pytofu.public.ampe import Ampe, open_ampe
 from pytofu.public.borrowing import borrowed_message
 from pytofu.public.managers import block
@@ -74,8 +73,8 @@ async def connect(
     # It travels as a number in the Hello, and so has an end.
     if heartbeat is not None and seconds("connect's heartbeat", heartbeat) == math.inf:
         raise ValueError("connect's heartbeat takes a time with an end, not inf: None is none")
-    lines = list(checked("connect's hello", hello).items())
-    encoded(*lines)  # raises for what no message can carry, before anything is opened
+    # Raises for what no message can carry, before anything is opened.
+    lines = encoded(*checked("connect's hello", hello).items())
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
     async with engine_manager as engine, engine.open_channel_group(tls_client=tls) as chnls:
         failure: BaseException | None = None
@@ -108,7 +107,7 @@ async def _open_link(
     hub: Hub,
     target: ClientAddress,
     handler: Handler | None,
-    hello: list[tuple[str, str]],
+    hello: bytes,
     heartbeat: float | None,
 ) -> Link:
     """Connect, say Hello, and wait for the answer. Raises `ConnectError`."""
@@ -116,9 +115,8 @@ async def _open_link(
     with borrowed_message(hub.ampe) as holder:
         message = holder.unwrap()
         target.format(message)
-        message.text_headers.append(FEATURES, own.to_text("client"))
-        for name, value in hello:
-            message.text_headers.append(name, value)
+        features = encoded((FEATURES, own.to_text("client")))
+        message.set_text_headers(message.raw_text_headers + features + hello)
         header = hub.chnls.post(holder)
     link = Link(
         hub.ampe,

@@ -27,13 +27,14 @@ async def run_protected[*Ts](task: Callable[[*Ts], Awaitable[object]], *args: *T
 async def run_program[*Ts, T](function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """Run a function of the program's. Raises `TypeError` if it is no async function."""
     awaitable = function(*args)
-    if not inspect.isawaitable(awaitable):
+    coroutine = awaitable if inspect.iscoroutine(awaitable) else None
+    if coroutine is None and not inspect.isawaitable(awaitable):
         raise TypeError(f"{function!r} is no async function: it returned {shown(awaitable)}")
     try:
         return await _unprotected(awaitable)
     finally:
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()  # in case Ctrl-C came before it could begin
+        if coroutine is not None:
+            coroutine.close()  # in case Ctrl-C came before it could begin
 
 
 @trio.lowlevel.disable_ki_protection

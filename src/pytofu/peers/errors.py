@@ -3,7 +3,7 @@
 from typing import Any
 
 from pytofu.patterns.arguments import as_bytes, must_be
-from pytofu.peers.wire import CODES, REFUSED, STATUS, TEXT, Headers, quoted, unquoted
+from pytofu.peers.wire import CODES, REFUSED, STATUS, TEXT, Headers, encoded, quoted, unquoted
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError, AmpeStatus
 
@@ -70,12 +70,12 @@ def error_of(headers: Headers, body: bytes) -> NotSent | RemoteError | None:
     return RemoteError(code if code in CODES else "UNKNOWN", text, body)
 
 
-def error_lines(error: RemoteError) -> list[tuple[str, str]]:
+def error_lines(error: RemoteError) -> bytes:
     """The headers of an answer that says the error."""
     lines = [(STATUS, error.code if error.code in CODES else "UNKNOWN")]
     if error.text:
         lines.append((TEXT, quoted(error.text)))
-    return lines
+    return encoded(*lines)
 
 
 def to_error(status: AmpeStatus) -> AmpeError:

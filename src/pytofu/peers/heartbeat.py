@@ -5,11 +5,11 @@ from typing import Final
 import trio
 
 from pytofu.peers.link import Link
-from pytofu.peers.wire import ASK, HEARTBEAT
+from pytofu.peers.wire import ASK, HEARTBEAT, encoded
 from pytofu.values.header import OpCode
 from pytofu.values.status import AmpeStatus
 
-_QUESTION: Final = ((HEARTBEAT, ASK),)
+_QUESTION: Final = encoded((HEARTBEAT, ASK))
 
 
 async def watch(link: Link, interval: float) -> None:

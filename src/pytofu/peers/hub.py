@@ -13,8 +13,8 @@ from pytofu.values.errors import ShutdownException
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 
-_AT_ONCE: Final = 63
-"""Messages after one that are taken without a turn for other tasks."""
+_ROW: Final = 64
+"""Messages that are taken one after the other without a turn for other tasks."""
 
 
 class Hub:
@@ -58,28 +58,24 @@ class Hub:
 
     async def _receive(self) -> None:
         chnls = self.chnls
+        holder: Holder[Message] = Holder()
         try:
             while True:
-                self._hand_on(await chnls.wait_receive())
-                for _ in range(_AT_ONCE):
-                    message = chnls.receive_nowait()
-                    if message is None:
-                        break
-                    self._hand_on(message)
-                else:
+                message: Message | None = await chnls.wait_receive()
+                row = _ROW
+                while message is not None:
+                    holder.set(message)
+                    try:
+                        link = self.links.get(message.channel_number)
+                        if link is None:
+                            self._on_other(message)
+                        elif link.receive(message, holder):
+                            del self.links[link.outlet.number]
+                    finally:
+                        self.ampe.put(holder)
+                    row -= 1
+                    message = chnls.receive_nowait() if row else None
+                if not row:
                     await trio.lowlevel.checkpoint()
         except ShutdownException:
             pass
-
-    def _hand_on(self, message: Message) -> None:
-        holder = Holder(message)
-        try:
-            link = self.links.get(message.channel_number)
-            if link is None:
-                self._on_other(message)
-            else:
-                link.receive(message, holder)
-                if link.closed.is_set():
-                    del self.links[link.outlet.number]
-        finally:
-            self.ampe.put(holder)

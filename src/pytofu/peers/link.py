@@ -13,7 +13,7 @@ from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import Unanswered, to_error
 from pytofu.peers.flow import WINDOW, frame_cost
 from pytofu.peers.inbox import Inbox
-from pytofu.peers.incoming import Incoming
+from pytofu.peers.incoming import NO_HEADERS, Incoming
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.wire import (
     ASK,
@@ -29,6 +29,7 @@ from pytofu.peers.wire import (
     Features,
     Headers,
     checked,
+    encoded,
     read_count,
     read_features,
     read_headers,
@@ -36,13 +37,19 @@ from pytofu.peers.wire import (
 )
 from pytofu.public.ampe import Ampe
 from pytofu.public.channel_group import ChannelGroup
-from pytofu.values.header import OpCode
+from pytofu.values.header import OPCODE_BITS, ORIGIN_BIT, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeStatus
 
 BYE_TIME: Final = 5.0
 """Seconds for what is under way to end, when one of the two has said Bye."""
+
+# As plain ints, for the hot path.
+_REQUEST: Final = int(OpCode.REQUEST)
+_RESPONSE: Final = int(OpCode.RESPONSE)
+
+_HERE: Final = encoded((HEARTBEAT, HERE))
 
 _SIGNALS: Final = 2
 """message_ids below this, counted on each side, stand for no call: the first is that of credit
@@ -116,7 +123,7 @@ class Link:
 
     def answer_hello(self) -> None:
         """Say that the peer is welcome. Raises `NotSent`."""
-        lines = ((FEATURES, self._own.to_text("server")),)
+        lines = encoded((FEATURES, self._own.to_text("server")))
         self.outlet.post(OpCode.HELLO_RESPONSE, self._hello_id, lines)
 
     def accompany(self, task: Callable[[], Awaitable[None]]) -> None:
@@ -135,33 +142,40 @@ class Link:
 
     # ------------------------------------------------------------------ what arrives
 
-    def receive(self, message: Message, holder: Holder[Message]) -> None:
-        """Take a message of this channel. What stays in the holder goes back to the pool."""
+    def receive(self, message: Message, holder: Holder[Message]) -> bool:
+        """Take a message of this channel; whether it was the last.
+
+        What stays in the holder goes back to the pool.
+        """
         if self.heard is not None:
             self.heard = trio.current_time()
-        opcode = message.opcode
-        headers = read_headers(message)
-        if message.is_from_engine():
+        header = message.header
+        opcode = header.proto_byte & OPCODE_BITS
+        from_engine = header.proto_byte & ORIGIN_BIT
+        # The length is the wire's: what the engine adds is not in it. Most have no headers.
+        headers = read_headers(message) if header.text_headers_len or from_engine else NO_HEADERS
+        if from_engine:
             self._from_engine(message, opcode, headers)
-        elif opcode is OpCode.REQUEST:
+        elif opcode == _REQUEST:
             self.answering.arrived(message, headers, holder)
-        elif opcode is OpCode.RESPONSE:
+        elif opcode == _RESPONSE:
             if not self.asking.arrived(message, headers):
                 self._to_inbox(message, headers)
-        elif opcode is OpCode.SIGNAL:
+        elif opcode == OpCode.SIGNAL:
             self._signal(message, headers)
-        elif opcode is OpCode.HELLO_RESPONSE:
+        elif opcode == OpCode.HELLO_RESPONSE:
             self.greeted(headers, "server")
-        elif opcode is OpCode.BYE_REQUEST:
+        elif opcode == OpCode.BYE_REQUEST:
             self._answer_bye(message.message_id)
         if self._budget.left < 0:
             self.abort()
+        return bool(from_engine) and self.closed.is_set()
 
-    def _from_engine(self, message: Message, opcode: OpCode, headers: Headers) -> None:
+    def _from_engine(self, message: Message, opcode: int, headers: Headers) -> None:
         status = message.status
         if status is AmpeStatus.CHANNEL_CLOSED and self._is_last_event(message, headers):
             self._close(headers)
-        elif opcode is OpCode.REQUEST:
+        elif opcode == OpCode.REQUEST:
             self.asking.came_back(message, headers)
         elif opcode in (OpCode.HELLO_REQUEST, OpCode.HELLO_RESPONSE):
             self._failure = status
@@ -180,7 +194,7 @@ class Link:
             self.answering.cancel(ident)
         elif HEARTBEAT in headers:
             if headers[HEARTBEAT] == ASK:
-                self.outlet.tell(OpCode.SIGNAL, self._plain_id, ((HEARTBEAT, HERE),))
+                self.outlet.tell(OpCode.SIGNAL, self._plain_id, _HERE)
         elif (credit := read_count(headers.get(CREDIT))) is not None:
             if ident == self._own_signals:
                 self._signal_credit += credit
@@ -204,7 +218,7 @@ class Link:
         body = payload("body", body)
         if len(body) > PART_LEN:
             raise ValueError(f"a signal has at most {PART_LEN} bytes")
-        lines = list(checked("headers", headers).items())
+        lines = encoded(*checked("headers", headers).items())
         self.asking.check_open()
         while self.features is not None and self._signal_credit <= 0:
             await self._signalling.park()
@@ -214,7 +228,7 @@ class Link:
 
     def _grant_signals(self, credit: int) -> None:
         if self.features is not None:
-            self.outlet.tell(OpCode.SIGNAL, self._peer_signals, ((CREDIT, str(credit)),))
+            self.outlet.tell(OpCode.SIGNAL, self._peer_signals, encoded((CREDIT, str(credit))))
 
     # ------------------------------------------------------------------ the end
 

@@ -1,11 +1,10 @@
 """One channel's way out: text headers and bodies in, messages of this channel posted."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 from pytofu.peers.errors import NotSent, RemoteError, error_lines
-from pytofu.peers.wire import PART_LEN, REFUSED
+from pytofu.peers.wire import PART_LEN, REFUSED, encoded
 from pytofu.public.ampe import Ampe
 from pytofu.public.channel_group import ChannelGroup
 from pytofu.values.errors import (
@@ -19,25 +18,18 @@ from pytofu.values.header import MORE_BIT, BinaryHeader, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
-from pytofu.values.text_headers import TextHeaders
 
-type HeaderLines = Sequence[tuple[str, str]] | bytes
-"""Text headers; as bytes those that `encoded` has made once for many messages."""
+_REFUSED_LINE: Final = encoded((REFUSED, "1"))
 
 GONE: Final = (ChannelClosedException, InvalidChannelNumberException, ShutdownException)
 """What posting raises once the channel, or its engine, has closed."""
 
 
-def encoded(*lines: tuple[str, str]) -> bytes:
-    """Text headers as they go on the wire. Raises `AmpeException` for what no message can carry."""
-    headers = TextHeaders()
-    for name, value in lines:
-        headers.append(name, value)
-    return headers.to_bytes()
-
-
 class Outlet:
-    """Makes and posts the messages of one channel. A message that is not posted goes back."""
+    """Makes and posts the messages of one channel. A message that is not posted goes back.
+
+    `lines` are text headers as `encoded` makes them.
+    """
 
     __slots__ = ("_ampe", "_chnls", "number")
 
@@ -52,7 +44,7 @@ class Outlet:
         return self._chnls.queued_bytes(self.number)
 
     def _message(
-        self, opcode: OpCode, ident: int, lines: HeaderLines, body: bytes, more: bool
+        self, opcode: OpCode, ident: int, lines: bytes, body: bytes, more: bool
     ) -> Holder[Message]:
         message = self._ampe.get()
         holder = Holder(message)
@@ -61,16 +53,8 @@ class Outlet:
         header.proto_byte = opcode | MORE_BIT if more else int(opcode)
         header.channel_number = self.number
         header.message_id = ident
-        if isinstance(lines, bytes):
+        if lines:
             message.set_text_headers(lines)
-        elif lines:
-            append = message.text_headers.append
-            try:
-                for name, value in lines:
-                    append(name, value)
-            except BaseException:
-                self._ampe.put(holder)
-                raise
         if body:
             message.set_payload(body)
         return holder
@@ -79,7 +63,7 @@ class Outlet:
         self,
         opcode: OpCode,
         ident: int = 0,
-        lines: HeaderLines = (),
+        lines: bytes = b"",
         body: bytes = b"",
         *,
         more: bool = False,
@@ -99,7 +83,7 @@ class Outlet:
         self,
         opcode: OpCode,
         ident: int = 0,
-        lines: HeaderLines = (),
+        lines: bytes = b"",
         body: bytes = b"",
         *,
         more: bool = False,
@@ -115,7 +99,7 @@ class Outlet:
         except GONE as error:
             raise _not_sent(error) from None
 
-    async def send_parts(self, opcode: OpCode, ident: int, lines: HeaderLines, body: bytes) -> None:
+    async def send_parts(self, opcode: OpCode, ident: int, lines: bytes, body: bytes) -> None:
         """Send a body that is too long for one: headers on the first, `more` on all but the last.
 
         Cancelled: some of the parts may have been posted.
@@ -123,13 +107,13 @@ class Outlet:
         for start in range(0, len(body), PART_LEN):
             end = start + PART_LEN
             await self.send(opcode, ident, lines, body[start:end], more=end < len(body))
-            lines = ()
+            lines = b""
 
     def tell(
         self,
         opcode: OpCode,
         ident: int = 0,
-        lines: HeaderLines = (),
+        lines: bytes = b"",
         body: bytes = b"",
         *,
         more: bool = False,
@@ -152,7 +136,7 @@ class Outlet:
         """End something that the peer has asked for; as `tell`."""
         lines = error_lines(error)
         if refused:
-            lines.append((REFUSED, "1"))
+            lines += _REFUSED_LINE
         self.tell(OpCode.RESPONSE, ident, lines)
 
 

@@ -12,8 +12,8 @@ from pytofu.peers.assembly import Assembly, Budget
 from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import NotSent, RemoteError, error_of
 from pytofu.peers.flow import WINDOW, ReceiveWindow, frame_cost
-from pytofu.peers.outlet import HeaderLines, Outlet, encoded
-from pytofu.peers.wire import CREDIT, END, ITEM, PART, PART_LEN, WHOLE, Headers
+from pytofu.peers.outlet import Outlet
+from pytofu.peers.wire import CREDIT, END, ITEM, PART, PART_LEN, WHOLE, Headers, encoded
 from pytofu.public.checkpoints import light_checkpoints
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
@@ -172,7 +172,7 @@ class Stream:
     def _consumed(self, cost: int) -> None:
         grant = self._window.consumed(cost)
         if grant and not self._over and self._error is None:
-            self._outlet.tell(OpCode.SIGNAL, self._ident, ((CREDIT, str(grant)),))
+            self._outlet.tell(OpCode.SIGNAL, self._ident, encoded((CREDIT, str(grant))))
 
     def granted(self, credit: int) -> None:
         """The peer has room again."""
@@ -197,7 +197,7 @@ class AcceptedStream(Stream):
     def __init__(self, outlet: Outlet, ident: int, budget: Budget) -> None:
         super().__init__(outlet, ident, OpCode.RESPONSE, budget)
 
-    async def send_result(self, lines: HeaderLines, body: bytes) -> None:
+    async def send_result(self, lines: bytes, body: bytes) -> None:
         """End both directions with the handler's result. The last frame needs no credit."""
         start = 0
         while len(body) - start > PART_LEN:

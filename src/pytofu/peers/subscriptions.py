@@ -21,6 +21,7 @@ from pytofu.peers.wire import (
     SUBSCRIBE,
     TOPIC,
     Headers,
+    encoded,
     read_count,
     user_headers,
 )
@@ -98,7 +99,8 @@ class Subscription:
         self.ident = ident
         self._window = ReceiveWindow(self._size)
         self._assembly = Assembly(budget)
-        outlet.post(OpCode.REQUEST, ident, ((SUBSCRIBE, self._pattern), (CREDIT, str(self._size))))
+        lines = encoded((SUBSCRIBE, self._pattern), (CREDIT, str(self._size)))
+        outlet.post(OpCode.REQUEST, ident, lines)
         self._outlet = outlet
 
     def arrived(self, message: Message, headers: Headers) -> None:
@@ -135,7 +137,7 @@ class Subscription:
         grant = window.consumed(cost)
         # Credit of a link that has gone is of no use on the next.
         if grant and self._outlet is not None and window is self._window:
-            self._outlet.tell(OpCode.SIGNAL, self.ident, ((CREDIT, str(grant)),))
+            self._outlet.tell(OpCode.SIGNAL, self.ident, encoded((CREDIT, str(grant))))
 
     def fail(self, error: Exception) -> None:
         """The link has gone, or did not take the request."""

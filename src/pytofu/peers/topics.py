@@ -13,8 +13,8 @@ from pytofu.peers.ctrl_c import protected
 from pytofu.peers.errors import NotSent, RemoteError
 from pytofu.peers.flow import frame_cost
 from pytofu.peers.incoming import NO_HEADERS
-from pytofu.peers.outlet import Outlet, encoded
-from pytofu.peers.wire import ITEM, MAX_BODY, MISSED, PART, PART_LEN, TOPIC, checked
+from pytofu.peers.outlet import Outlet
+from pytofu.peers.wire import ITEM, MAX_BODY, MISSED, PART, PART_LEN, TOPIC, checked, encoded
 from pytofu.values.errors import AllocationFailedException
 from pytofu.values.header import OpCode
 

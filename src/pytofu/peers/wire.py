@@ -65,6 +65,10 @@ _UNITS: Final = {"H": 3_600_000_000_000, "M": 60_000_000_000, "S": 1_000_000_000
                  "m": 1_000_000, "u": 1_000, "n": 1}  # fmt: skip
 _TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])")
 _LARGEST: Final = 99_999_999
+_LONGEST_TIMEOUT: Final = 9
+_NEVER: Final = float("inf")
+_MANY_MILLISECONDS: Final = 1000
+"""From this on no finer unit is worth its digits."""
 _MAX_TEXT: Final = 4096
 _PLAIN: Final = "".join(chr(i) for i in range(0x21, 0x7F) if chr(i) != "%")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -75,14 +79,9 @@ _SHORT: Final = 128
 type Headers = Mapping[str, str]
 """Those of a message. Messages share them."""
 
-_NONE: Final[Headers] = {}
-
 
 def read_headers(message: Message) -> Headers:
     """The text headers of a message; of a name that repeats, the first."""
-    # The length is the wire's: what the engine adds is not in it. Most messages have no headers.
-    if not message.header.text_headers_len and not message.is_from_engine():
-        return _NONE
     raw = message.raw_text_headers
     return _remembered(raw) if len(raw) <= _SHORT else _split(raw)
 
@@ -95,6 +94,14 @@ def _split(raw: bytes) -> Headers:
 
 
 _remembered: Final = lru_cache(256)(_split)
+
+
+def encoded(*lines: tuple[str, str]) -> bytes:
+    """Text headers as they go on the wire. Raises `AmpeException` for what no message can carry."""
+    headers = TextHeaders()
+    for name, value in lines:
+        headers.append(name, value)
+    return headers.to_bytes()
 
 
 def user_headers(headers: Headers) -> dict[str, str]:
@@ -121,6 +128,9 @@ def checked(what: str, headers: Mapping[str, str]) -> Mapping[str, str]:
 
 def timeout_text(seconds: float) -> str:
     """A time in gRPC's form: at most 8 digits and a unit, never more than was given."""
+    # A text that comes again and again is remembered on both sides with what was made of it.
+    if _MANY_MILLISECONDS <= seconds * 1000 <= _LARGEST:
+        return f"{int(seconds * 1000)}m"
     # Under a scope that is cancelled already there is minus infinity left.
     left = int(seconds * 1e9) if seconds > 1e-9 else 1
     for unit, nanoseconds in reversed(_UNITS.items()):
@@ -131,9 +141,14 @@ def timeout_text(seconds: float) -> str:
 
 def read_timeout(text: str | None) -> float:
     """The seconds that a timeout header says; infinite for none, and for what is no timeout."""
-    found = None if text is None else _TIMEOUT.fullmatch(text)
+    return _NEVER if text is None or len(text) > _LONGEST_TIMEOUT else _seconds(text)
+
+
+@lru_cache(256)
+def _seconds(text: str) -> float:
+    found = _TIMEOUT.fullmatch(text)
     if found is None:
-        return float("inf")
+        return _NEVER
     return int(found[1]) * _UNITS[found[2]] / 1e9
 
 
@@ -179,4 +194,4 @@ def read_features(text: str | None, side: str) -> Features | None:
         return None
     values = dict(word.split("=", 1) for word in words if "=" in word)
     beat = read_timeout(values.get("heartbeat"))
-    return Features(read_count(values.get("calls")) or 0, beat if 0 < beat < float("inf") else None)
+    return Features(read_count(values.get("calls")) or 0, beat if 0 < beat < _NEVER else None)
