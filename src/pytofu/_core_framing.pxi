@@ -17,8 +17,6 @@ cdef enum:
     _LONGEST_PART = 65535
     _COPIED = 1024  # bytes of a body up to which a copy costs less than another object in a list
 
-cdef object _without_local_headers = None
-
 
 cdef unsigned int two_bytes(const unsigned char* at) noexcept:
     return at[0] << 8 | at[1]
@@ -81,7 +79,6 @@ cdef class FrameReader:
             self._pos = 0
 
     def read(self, channel_number, rules, Py_ssize_t limit):
-        global _without_local_headers
         cdef list messages = []
         cdef bytes data = self._data
         cdef Py_ssize_t pos = self._pos, end = len(data), text_at, body_at, stop
@@ -116,13 +113,9 @@ cdef class FrameReader:
                 self.read_len += pos - self._pos
                 self._pos = pos
                 return messages, None
-            text = data[text_at:body_at] if text_len else b""
-            if text_len and may_be_local(<const char*>start + text_at, text_len):
-                if _without_local_headers is None:
-                    from pytofu.values.text_headers import without_local_headers
-
-                    _without_local_headers = without_local_headers
-                text = _without_local_headers(text)
+            text = b""
+            if text_len:
+                text = without_local_lines(data[text_at:body_at])
                 text_len = len(text)
             message = Message.__new__(Message)
             message._account = self._account

@@ -64,6 +64,12 @@ cdef class ChannelGroup(Belonging):
             return (<Message>message)._header
         return ChannelGroup._pure._post_if_room(self, holder)
 
+    def _take(self):
+        cdef FairMailBox mailbox = self._mailbox
+        if mailbox.taken < mailbox.look_at and mailbox.turns:
+            return mailbox.next()
+        return ChannelGroup._pure._take(self)
+
     def receive_nowait(self):
         cdef FairMailBox mailbox = self._mailbox
         if self.is_here() and mailbox.taken < mailbox.look_at and mailbox.turns:

@@ -79,17 +79,62 @@ cdef TextHeaders new_text_headers(bytes raw):
     return headers
 
 
+def without_local_headers(raw):
+    if type(raw) is not bytes:
+        return without_local_headers.__wrapped__(raw)
+    return without_local_lines(raw)
+
+
+cdef bytes without_local_lines(bytes raw):
+    cdef const char* at = PyBytes_AS_STRING(raw)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(raw)
+    if not may_be_local(at, length):
+        return raw
+    cdef const char* end = at + length
+    cdef const char* behind
+    cdef bytes kept = PyBytes_FromStringAndSize(NULL, length)
+    cdef char* start = PyBytes_AS_STRING(kept)
+    cdef char* to = start
+    while at < end:
+        behind = behind_line(at, end)
+        if not is_local(at, behind - at):
+            memcpy(to, at, behind - at)
+            to += behind - at
+        at = behind
+    return raw if to - start == length else kept[: to - start]
+
+
+cdef const char* behind_line(const char* at, const char* end) noexcept:
+    while end - at >= 2:
+        if at[0] == b"\r" and at[1] == b"\n":
+            return at + 2
+        at += 1
+    return end
+
+
+cdef bint is_local(const char* line, Py_ssize_t length) noexcept:
+    """Whether the line, with its end, if it has one, begins with a name that is the engine's."""
+    if not begins_local(line, length):
+        return False
+    return length == 7 or line[7] == b":" or (length == 9 and line[7] == b"\r" and line[8] == b"\n")
+
+
+cdef bint begins_local(const char* at, Py_ssize_t length) noexcept:
+    return (
+        length >= 7
+        and at[0] == b"~"
+        and (not memcmp(at + 1, b"reason", 6) or not memcmp(at + 1, b"detail", 6))
+    )
+
+
 cdef bint may_be_local(const char* text, Py_ssize_t length) noexcept:
-    """Whether there is `~reason` or `~detail` somewhere: see `without_local_headers`."""
-    cdef const char* last = text + length - 7
+    """Whether one of the names is somewhere in it."""
+    cdef const char* end = text + length
     cdef const char* at = <const char*>memchr(text, b"~", length)
     if at == NULL:
         return False
-    while at <= last:  # byte by byte: they may all be that one
-        if at[0] == b"~" and (
-            (at[1] == b"r" and not memcmp(at + 1, b"reason", 6))
-            or (at[1] == b"d" and not memcmp(at + 1, b"detail", 6))
-        ):
+    while end - at >= 7:  # byte by byte: they may all be that one
+        if begins_local(at, end - at):
             return True
         at += 1
     return False

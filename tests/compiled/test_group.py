@@ -21,7 +21,7 @@ DEEDS: Final = st.lists(
             [
                 *("get", "make", "post", "post", "post", "answer", "receive", "receive", "wait"),
                 *("turn", "put", "twice", "odd", "other", "none", "send", "trace", "bye", "drop"),
-                *("update", "borrow", "borrow", "behind", "cancelled"),
+                *("update", "borrow", "borrow", "behind", "cancelled", "next", "next"),
             ]
         ),
         st.integers(0, 3),
@@ -29,7 +29,7 @@ DEEDS: Final = st.lists(
     ),
     max_size=60,
 )
-_WAIT: Final = ("wait", "turn", "send", "behind", "cancelled", "drop")
+_WAIT: Final = ("wait", "next", "turn", "send", "behind", "cancelled", "drop")
 ODD: Final = (-1, True, "7", 2**64)
 _names = count()
 
@@ -57,6 +57,7 @@ class Program:
         self.groups = [ampe.create(), ampe.create()]
         for group in self.groups:
             group._group.channels = InOrder()
+        self.loops = [aiter(group) for group in self.groups]
         self.numbers: list[tuple[int, int]] = []  # of a channel: its group, and its number there
         self.mine: list[Any] = []  # holders
         self.told: list[Any] = []
@@ -146,6 +147,14 @@ class Program:
                 self.received(group.receive_nowait())
             case "wait":
                 self.received(await group.wait_receive(timeout_ns=0))
+            case "next":
+                with trio.move_on_after(5):
+                    holder = await anext(self.loops[group_index])
+                    self.received(holder.value)
+                    if which % 2:  # else it goes back with the next turn of the loop
+                        holder.take()
+                    else:
+                        self.mine.pop()
             case "put" if self.mine:
                 ampe.put(self.mine.pop(0))
             case "twice" if self.mine:

@@ -129,6 +129,23 @@ def test_lines_become_the_same_bytes(
     both(compiled, pure, lambda world: lines_of(world, lines, as_bytes))
 
 
+PIECES: Final = st.lists(
+    st.sampled_from([b"~reason", b"~detail", b"~", b":", b"\r\n", b"\r", b"\n", b"a", b"reason"])
+).map(b"".join)
+
+
+@given(st.lists(PIECES))
+@SETTINGS
+def test_the_same_lines_are_local(compiled: World, pure: World, texts: list[bytes]) -> None:
+    def left(world: World) -> list[Any]:
+        without = world.find("values.text_headers.without_local_headers")
+        kept = [without(raw) for raw in texts]
+        wrong = outcome(lambda: without(None))
+        return [kept, [one is raw for one, raw in zip(kept, texts, strict=True)], wrong]
+
+    both(compiled, pure, left)
+
+
 # ---------------------------------------------------------------------- what is posted
 
 ODD: Final = st.sampled_from([-1, 65535, 65536, 2**64 - 1, 2**64, True, 1.5, "7", None])

@@ -84,6 +84,7 @@ ROUND: Final = [
     *[("borrow", 0, 0), ("borrow", 2, 64), ("trace", 0, 0), ("post", 0, 0), ("trace", 1, 0)],
     *[("turn", 0, 0), ("receive", 1, 0), ("put", 0, 0), ("receive", 0, 0), ("put", 0, 0)],
     *[("post", 2, 1), ("turn", 0, 0), ("receive", 1, 0), ("put", 0, 0)],
+    *[("post", 2, 1), ("next", 1, 0), ("put", 0, 0), ("post", 2, 1), ("next", 3, 0), ("put", 0, 0)],
 ]
 ROUNDS: Final = 20
 

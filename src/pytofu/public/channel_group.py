@@ -168,7 +168,7 @@ class ChannelGroup(Belonging):
         group = self._group
         if self._mailbox.turns:
             await self._next_checkpoint()()
-            message = group.take()
+            message = self._take()
             if message is not None:
                 return message
         if timeout_ns is None:
@@ -182,6 +182,10 @@ class ChannelGroup(Belonging):
             if result.error is MailBoxStatus.TIMEOUT:
                 return None
         raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
+
+    def _take(self) -> Message | None:
+        """The next message if one has arrived: see `Group.take`."""
+        return self._group.take()
 
     @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> Message | None:
@@ -313,12 +317,17 @@ class _Received:
         chnls = self._chnls
         if here() != chnls._thread:
             raise chnls._misplaced("async for over a ChannelGroup")
-        message = self._holder.take()
-        if message is not None:
-            chnls._group.budget.put(message)
-        try:
-            message = await chnls.wait_receive()
-        except ShutdownException:
-            raise StopAsyncIteration from None
+        former = self._holder.take()
+        if former is not None:
+            chnls._group.budget.put(former)
+        message = None
+        if chnls._mailbox.turns:  # as `wait_receive`, whose coroutine costs as much as all this
+            await chnls._next_checkpoint()()
+            message = chnls._take()
+        if message is None:
+            try:
+                message = await chnls.wait_receive()
+            except ShutdownException:
+                raise StopAsyncIteration from None
         self._holder = Holder(message)
         return self._holder

@@ -21,8 +21,10 @@ REASON: Final = "~reason"
 DETAIL: Final = "~detail"
 """Local header beside it: the system's own text, or the option whose limit was reached."""
 
+# Begins with what is searched for, and looks back from there: the other way round each byte would
+# be looked at, and a peer may send 65,535.
 _LOCAL_LINE: Final = re.compile(
-    rb"(?:\A|(?<=\r\n))(?:~reason|~detail)(?::.*?)?(?:\r\n|\Z)", re.DOTALL
+    rb"~(?:reason|detail)(?:(?<=\A~.{6})|(?<=\r\n~.{6}))(?::(?:[^\r]++|\r(?!\n))*+)?(?:\r\n|\Z)"
 )
 
 
@@ -151,4 +153,5 @@ class TextHeaders:
 
 
 if compiled and not TYPE_CHECKING:
+    without_local_headers = twin(without_local_headers)
     TextHeaders = twin(TextHeaders)
