@@ -265,7 +265,8 @@ async def test_who_is_left_by_a_pass_and_closed_is_not_called(
     world.reactor.unwatch(left)
     for end, _ in ends if alone else ():
         world.reactor.unwatch(end)
-    assert sum((world.serve() for _ in range(3)), []) == ([] if alone else [first, first])
+    served = list(itertools.chain(*(world.serve() for _ in range(3))))
+    assert served == ([] if alone else [first, first])
 
 
 @pytest.mark.parametrize("descriptor", [True, False])
