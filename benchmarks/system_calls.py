@@ -42,5 +42,5 @@ def see_system_calls() -> None:
         of_reactor(self, *arguments)
         self._epoll = _SeenEpoll(self._epoll)
 
-    SocketLink.__init__ = link  # type: ignore[method-assign, assignment]
-    EpollReactor.__init__ = reactor  # type: ignore[method-assign]
+    SocketLink.__init__ = link  # type: ignore[method-assign]
+    EpollReactor.__init__ = reactor  # type: ignore[method-assign, assignment]
