@@ -23,6 +23,7 @@ from pytofu.values.status import AmpeError, AmpeStatus
 cdef object _pack = _header.HEADER_STRUCT.pack
 cdef object _unpack_from = _header.HEADER_STRUCT.unpack_from
 cdef tuple _NAMES = _header._FIELDS
+cdef object _SUCCESS = AmpeStatus.SUCCESS
 # Until the end of that module its own class is there.
 cdef object _repr = _header.BinaryHeader.__repr__
 
@@ -122,7 +123,7 @@ cdef BinaryHeader new_header():
     cdef BinaryHeader header = BinaryHeader.__new__(BinaryHeader)
     header.channel_number = header.proto_byte = header.message_id = 0
     header.text_headers_len = header.body_len = 0
-    header.status = AmpeStatus.SUCCESS
+    header.status = _SUCCESS
     return header
 
 
@@ -145,6 +146,7 @@ cdef BinaryHeader header_of(
 
 include "_core_slots.pxi"
 include "_core_accounts.pxi"
+include "_core_text_headers.pxi"
 include "_core_message.pxi"
 include "_core_framing.pxi"
 include "_core_mailbox.pxi"

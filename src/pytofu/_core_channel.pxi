@@ -131,9 +131,11 @@ cdef bint wrote_all(channel) except -1:
 
 
 def IoChannel_work(self):
-    if not is_ordinary(self) or not wrote_all(self):
+    if not is_ordinary(self):
         return IoChannel_work.__wrapped__(self)
     _has_work.set(self, False)
+    if not wrote_all(self):
+        return IoChannel_work.__wrapped__(self)
     conversation = _conversation.get(self)
     cdef FrameReader reader = _reader.get(conversation)
     if (
@@ -145,6 +147,40 @@ def IoChannel_work(self):
         or reader._pos < len(reader._data)
     ):
         self._settle()
+
+
+# ---------------------------------------------------------------------- a group's list of work
+
+
+cdef int schedule(group, channel) except -1:
+    _has_work.set(channel, True)
+    if _is_listed.get(channel) is not True:
+        _is_listed.set(channel, True)
+        channels = _with_work.get(group)
+        if not channels:
+            _turn.get(group).with_work[group] = None
+        channels.append(channel)
+    return 0
+
+
+def Group_work(self):
+    find_slots()
+    channels = _with_work.get(self)
+    this = None
+    while channels:
+        channel = channels.popleft()
+        _is_listed.set(channel, False)
+        if _has_work.get(channel) is True:  # else it has been served meanwhile
+            if this is None and channels:
+                this = _Pass()
+            try:
+                channel.work()
+            except Exception:
+                channel.on_defect()
+            if this is not None and this.is_over:
+                break
+    if channels:
+        self._work_later()
 
 
 # ---------------------------------------------------------------------- links over sockets

@@ -17,8 +17,6 @@ cdef enum:
     _LONGEST_PART = 65535
     _COPIED = 1024  # bytes of a body up to which a copy costs less than another object in a list
 
-cdef object _without_local_headers = None
-
 
 cdef unsigned int two_bytes(const unsigned char* at) noexcept:
     return at[0] << 8 | at[1]
@@ -81,7 +79,6 @@ cdef class FrameReader:
             self._pos = 0
 
     def read(self, channel_number, rules, Py_ssize_t limit):
-        global _without_local_headers
         cdef list messages = []
         cdef bytes data = self._data
         cdef Py_ssize_t pos = self._pos, end = len(data), text_at, body_at, stop
@@ -118,11 +115,7 @@ cdef class FrameReader:
                 return messages, None
             text = b""
             if text_len:
-                if _without_local_headers is None:
-                    from pytofu.values.text_headers import without_local_headers
-
-                    _without_local_headers = without_local_headers
-                text = _without_local_headers(data[text_at:body_at])
+                text = without_local_lines(data[text_at:body_at])
                 text_len = len(text)
             message = Message.__new__(Message)
             message._account = self._account
@@ -201,9 +194,19 @@ cdef class FrameWriter:
             or not 0 <= header.proto_byte <= 255
             or not 0 < header.channel_number <= 65535
             or not 0 <= header.message_id <= 0xFFFF_FFFF_FFFF_FFFF
-            or message._text
             or message._released
         ):
+            return -1
+        raw = message._text
+        if type(raw) is TextHeaders:
+            raw = (<TextHeaders>raw)._raw
+        cdef const char* text
+        cdef Py_ssize_t text_len
+        if type(raw) is bytes:
+            text, text_len = PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw)
+        elif type(raw) is bytearray:
+            text, text_len = PyByteArray_AS_STRING(raw), PyByteArray_GET_SIZE(raw)
+        else:
             return -1
         cdef int proto = <int>header.proto_byte & ~_ENGINE_BIT
         cdef unsigned int channel_number = header.channel_number
@@ -214,16 +217,19 @@ cdef class FrameWriter:
             proto & 15 > _SIGNAL
             or (not message_id and proto & 15 == _RESPONSE)
             or length > _LONGEST_PART
+            or text_len > _LONGEST_PART
+            or (text_len and may_be_local(text, text_len))
         ):
             return -1
         if not message_id:
             header.message_id = _of_message()["next_message_id"]()
             message_id = header.message_id
         header.proto_byte = proto
-        header.status = header.text_headers_len = 0
+        header.status = 0
+        header.text_headers_len = text_len
         header.body_len = length
         copied = length if length <= _COPIED else 0
-        cdef bytes frame = PyBytes_FromStringAndSize(NULL, _HEADER_LEN + copied)
+        cdef bytes frame = PyBytes_FromStringAndSize(NULL, _HEADER_LEN + text_len + copied)
         cdef unsigned char* at = <unsigned char*>PyBytes_AS_STRING(frame)
         cdef int i
         at[0] = channel_number >> 8
@@ -233,14 +239,16 @@ cdef class FrameWriter:
         for i in range(8):
             at[11 - i] = message_id & 255
             message_id >>= 8
-        at[12] = at[13] = 0
+        at[12] = text_len >> 8
+        at[13] = text_len & 255
         at[14] = length >> 8
         at[15] = length & 255
-        memcpy(at + _HEADER_LEN, PyBytes_AS_STRING(body), copied)
+        memcpy(at + _HEADER_LEN, text, text_len)
+        memcpy(at + _HEADER_LEN + text_len, PyBytes_AS_STRING(body), copied)
         self._open.append(frame)
         if length > copied:
             self._open.append(body)
-        length += _HEADER_LEN
+        length += _HEADER_LEN + text_len
         self.size += length
         self.held += length
         self._open_len += length

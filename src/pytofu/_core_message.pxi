@@ -133,6 +133,35 @@ cdef class Message:
         self._header.message_id = message_id
 
     @property
+    def status(self):
+        """How it went; a byte that has no name reads as UNKNOWN_ERROR."""
+        if self._released:
+            raise self._misuse()
+        status = self._header.status
+        if status is _SUCCESS or (type(status) is int and status == 0):
+            return _SUCCESS
+        return AmpeStatus.from_wire(status)
+
+    @status.setter
+    def status(self, status):
+        self.header.status = _header.in_a_byte("status", status)
+
+    @property
+    def more(self):
+        """MORE (true) while further messages with the same message_id follow, else LAST."""
+        if self._released:
+            raise self._misuse()
+        return _MORE if self._header.proto_byte & 32 else _LAST
+
+    @more.setter
+    def more(self, more):
+        if self._released:
+            raise self._misuse()
+        if type(more) is not bool:
+            more = _header.MoreMessagesFlag(whole_number("more", more))
+        self._header.proto_byte = self._header.proto_byte & ~32 | (32 if more else 0)
+
+    @property
     def payload(self):
         """The bytes of the body."""
         if self._released:
@@ -143,12 +172,45 @@ cdef class Message:
     def payload(self, data):
         raise AttributeError("`payload` is for reading: message.set_payload(data) sets the body")
 
+    @property
+    def text_headers(self):
+        """The text headers, to read and to extend."""
+        if self._released:
+            raise self._misuse()
+        if isinstance(self._text, bytes):
+            self._text = new_text_headers(self._text)
+        return self._text
+
+    @property
+    def raw_text_headers(self):
+        """The bytes of the text headers, as they go on the wire: quicker than `text_headers`."""
+        if self._released:
+            raise self._misuse()
+        return self._text if type(self._text) is bytes else self._text_bytes()
+
+    def set_text_headers(self, raw):
+        if self._released:
+            raise self._misuse()
+        if type(raw) is not bytes:
+            raw = _of_message()["_bytes_of"]("set_text_headers", raw)
+        self._text = raw
+
     def set_payload(self, data):
         if self._released:
             raise self._misuse()
         if type(data) is not bytes:
             data = _of_message()["_bytes_of"]("set_payload", data)
         self._body = data
+
+    def has_more(self):
+        if self._released:
+            raise self._misuse()
+        return bool(self._header.proto_byte & 32)
+
+    def is_from_engine(self):
+        if self._released:
+            raise self._misuse()
+        return bool(self._header.proto_byte & 16)
 
     def is_from_application(self):
         if self._released:

@@ -44,6 +44,7 @@ cdef class Poster:
             or channel is None
             or not _senders.is_in(channel)  # a listener
             or _group.get(channel) is not self._group
+            or not _mailbox.is_in(self._group)
             or self._mailbox._closed  # the group is closing
         ):
             return False
@@ -69,7 +70,7 @@ cdef class Poster:
                 self.answered = self._mailbox.taken
                 self._group.work_on(channel)
             else:
-                self._group.schedule(channel)
+                schedule(self._group, channel)
         return True
 
     def where_to_wait(self, message):

@@ -16,6 +16,20 @@ cdef class Belonging:
         return PyThread_get_thread_ident() == self._thread
 
 
+cdef bint has_room(Poster poster, Message message) except -1:
+    """Whether it is for a channel whose senders need not wait."""
+    if type(message._header) is not BinaryHeader:
+        return False
+    channel = poster._channels.get((<BinaryHeader>message._header).channel_number)
+    if not _senders.is_in(channel) or _senders.get(channel) is not None:
+        return False
+    conversation = _conversation.get(channel)
+    if not _writer.is_in(conversation):
+        return False
+    writer = _writer.get(conversation)
+    return type(writer) is FrameWriter and (<FrameWriter>writer).held <= _high_water.get(channel)
+
+
 cdef class ChannelGroup(Belonging):
     cdef public object _group
     cdef public FairMailBox _mailbox
@@ -33,6 +47,28 @@ cdef class ChannelGroup(Belonging):
                 _held.set(holder, None)
                 return (<Message>message)._header
         return ChannelGroup._pure.post(self, holder)
+
+    def _before_sending(self, holder):
+        if self.is_here() and _held.is_in(holder) and type(_held.get(holder)) is Message:
+            return self._next_checkpoint()
+        return ChannelGroup._pure._before_sending(self, holder)
+
+    def _post_if_room(self, holder):
+        message = _held.get(holder) if _held.is_in(holder) else None
+        if (
+            type(message) is Message
+            and has_room(self._poster, message)
+            and self._poster.posted(message)
+        ):
+            _held.set(holder, None)
+            return (<Message>message)._header
+        return ChannelGroup._pure._post_if_room(self, holder)
+
+    def _take(self):
+        cdef FairMailBox mailbox = self._mailbox
+        if mailbox.taken < mailbox.look_at and mailbox.turns:
+            return mailbox.next()
+        return ChannelGroup._pure._take(self)
 
     def receive_nowait(self):
         cdef FairMailBox mailbox = self._mailbox

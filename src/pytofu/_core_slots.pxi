@@ -47,12 +47,12 @@ cdef class Slot:
 # Of a holder; of a channel, its link and its conversation; of a group, its traffic and its reactor.
 cdef Slot _held = None
 cdef Slot _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
-cdef Slot _group, _has_work, _high_water, _inbox, _is_open, _link, _queued, _senders, _short
+cdef Slot _group, _has_work, _high_water, _inbox, _is_listed, _is_open, _link, _queued, _senders, _short
 cdef Slot _writes_after_reading
 cdef Slot _receive, _send
 cdef Slot _conversation_number, _ending, _frame_began, _full_since, _paused, _post_rules, _reader
 cdef Slot _receive_rules, _refused, _state, _writer
-cdef Slot _leads, _mailbox, _queues, _traffic
+cdef Slot _leads, _mailbox, _queues, _traffic, _turn, _with_work
 cdef Slot _bytes_received, _bytes_sent, _messages_received, _messages_sent
 cdef Slot _again, _bell, _epoll, _left, _sources, _turns
 cdef dict _reactor_module
@@ -64,12 +64,12 @@ cdef int find_slots() except -1:
     """Once; not before all of pytofu has been imported."""
     global _held
     global _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
-    global _group, _has_work, _high_water, _inbox, _is_open, _link, _queued, _senders, _short
+    global _group, _has_work, _high_water, _inbox, _is_listed, _is_open, _link, _queued, _senders, _short
     global _writes_after_reading
     global _receive, _send
     global _conversation_number, _ending, _frame_began, _full_since, _paused, _post_rules, _reader
     global _receive_rules, _refused, _state, _writer
-    global _leads, _mailbox, _queues, _traffic
+    global _leads, _mailbox, _queues, _traffic, _turn, _with_work
     global _bytes_received, _bytes_sent, _messages_received, _messages_sent
     global _again, _bell, _epoll, _left, _sources, _turns, _reactor_module
     global _Pass, _current_time
@@ -95,6 +95,7 @@ cdef int find_slots() except -1:
 
     _alarm = Slot(Timed, "alarm")
     _group, _has_work = Slot(Channel, "group"), Slot(Channel, "has_work")
+    _is_listed = Slot(Channel, "is_listed")
     _conversation, _link = Slot(OpeningChannel, "conversation"), Slot(OpeningChannel, "_link")
     _is_open = Slot(OpeningChannel, "_open")
     _high_water, _senders = Slot(SendingChannel, "_high_water"), Slot(SendingChannel, "_senders")
@@ -112,6 +113,7 @@ cdef int find_slots() except -1:
     _writer = Slot(Conversation, "writer")
     _leads, _mailbox = Slot(Group, "_receiver_leads"), Slot(Group, "mailbox")
     _queues, _traffic = Slot(Group, "queues"), Slot(Group, "traffic")
+    _turn, _with_work = Slot(Group, "_turn"), Slot(Group, "_with_work")
     _bytes_received, _bytes_sent = Slot(Traffic, "bytes_received"), Slot(Traffic, "bytes_sent")
     _messages_received = Slot(Traffic, "messages_received")
     _messages_sent = Slot(Traffic, "messages_sent")

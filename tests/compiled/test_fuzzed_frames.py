@@ -14,7 +14,10 @@ from tests.compiled.worlds import World
 from tests.support import frame
 
 FRAMES: Final = 64  # in a stream, as long as no byte of it is wrong
-_TEXTS: Final = [b"", b"", b"name:value", b"~reason:SUCCESS\r\nname:value", b"\r\n:", b"~"]
+_TEXTS: Final = [
+    *(b"", b"", b"name:value", b"~reason:SUCCESS\r\nname:value", b"\r\n:", b"~"),
+    *(b"~~detail", b"~reasons\r\n~detail", b"~reaso~detai", b"a~detail:"),
+]
 
 
 def streams(seed: int) -> Iterator[tuple[bytes, list[int]]]:

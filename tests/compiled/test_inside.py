@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.compiled.worlds import World, plain
+from tests.compiled.worlds import World, outcome, plain
 
 SETTINGS: Final = settings(
     max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -99,15 +99,69 @@ def test_accounts_count_the_same(
     both(compiled, pure, lambda world: counted(world, sizes, deeds))
 
 
+# ---------------------------------------------------------------------- text headers
+
+WORDS: Final = st.lists(
+    st.sampled_from(["a", "name", " ", "\t", ":", "\r", "\n", "\0", "~", "\x7f", "\xe4", "\ud800"]),
+    max_size=4,
+).map("".join)
+LINES: Final = st.lists(st.tuples(st.sampled_from(["append", "try_append"]), *[WORDS] * 2))
+
+
+def lines_of(world: World, lines: list[tuple[str, str, str]], as_bytes: int) -> list[Any]:
+    headers = world.find("values.text_headers.TextHeaders")(b"first:1\r\n")
+    told: list[Any] = []
+    for index, (how, *words) in enumerate(lines):
+        given = [word.encode(errors="replace") if index == as_bytes else word for word in words]
+        told.append(outcome(lambda given=given, how=how: getattr(headers, how)(*given)))  # type: ignore[misc]
+        told.append(headers.to_bytes())
+    exported = memoryview(headers._raw)
+    told.append(outcome(lambda: headers.append("a", "b")))
+    exported.release()
+    return [*told, plain(list(headers))]
+
+
+@given(LINES, st.integers(0, 9))
+@SETTINGS
+def test_lines_become_the_same_bytes(
+    compiled: World, pure: World, lines: list[tuple[str, str, str]], as_bytes: int
+) -> None:
+    both(compiled, pure, lambda world: lines_of(world, lines, as_bytes))
+
+
+PIECES: Final = st.lists(
+    st.sampled_from([b"~reason", b"~detail", b"~", b":", b"\r\n", b"\r", b"\n", b"a", b"reason"])
+).map(b"".join)
+
+
+@given(st.lists(PIECES))
+@SETTINGS
+def test_the_same_lines_are_local(compiled: World, pure: World, texts: list[bytes]) -> None:
+    def left(world: World) -> list[Any]:
+        without = world.find("values.text_headers.without_local_headers")
+        kept = [without(raw) for raw in texts]
+        wrong = outcome(lambda: without(None))
+        return [kept, [one is raw for one, raw in zip(kept, texts, strict=True)], wrong]
+
+    both(compiled, pure, left)
+
+
 # ---------------------------------------------------------------------- what is posted
 
 ODD: Final = st.sampled_from([-1, 65535, 65536, 2**64 - 1, 2**64, True, 1.5, "7", None])
+TEXTS: Final = st.one_of(
+    st.lists(st.sampled_from([b"~", b"reason", b"~detail", b":", b"\r\n", b"a"])).map(b"".join),
+    st.sampled_from([b"~", b"a", b"~reaso"]).flatmap(
+        lambda piece: st.integers(65_525, 65_540).map(lambda size: (piece * size)[:size])
+    ),
+)
 POSTS: Final = st.lists(
     st.tuples(
         st.integers(0, 255) | ODD,
         st.integers(0, 65535) | ODD,
         st.integers(0, 2**64 - 1) | ODD,
-        st.sampled_from([b"", b"", b"name:value", b"~reason:SUCCESS\r\nname:value"]),
+        st.sampled_from([b"", b"", b"name:value", b"~reason:SUCCESS\r\nname:value"]) | TEXTS,
+        st.booleans(),
         st.binary(max_size=80) | st.integers(1000, 70_000).map(bytes),
         st.booleans(),
     ),
@@ -119,10 +173,12 @@ def written(world: World, keep: bool, posts: list[tuple[Any, ...]], steps: list[
     writer = world.find("protocol.framing.FrameWriter")(keep=keep)
     message_class = world.find("values.message.Message")
     told: list[Any] = []
-    for proto, channel, message_id, text, body, editable in posts:
+    for proto, channel, message_id, text, looked_at, body, editable in posts:
         message = message_class()
         message.set_payload(body)
         message.set_text_headers(text)
+        if looked_at:
+            told.append(len(message.text_headers))
         if editable:
             message.body.append(b"more")
         header = message.header

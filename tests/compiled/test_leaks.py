@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import Phase, given, settings
 
+from tests.compiled.test_group import KINDS
 from tests.compiled.test_group import history as program_history
 from tests.compiled.twins import TWINS, Twin, starts, steps
 from tests.compiled.worlds import Step, World, history
@@ -79,16 +80,23 @@ ROUND: Final = [
     *[("get", 0, 0), ("post", 0, 64), ("post", 1, 1), ("send", 2, 1024), ("turn", 0, 0)],
     *[("receive", 1, 0), ("wait", 3, 0), ("answer", 1, 0), ("put", 0, 0), ("twice", 0, 0)],
     *[("odd", 0, 64), ("odd", 1, 65), ("other", 0, 0), ("none", 1, 1), ("make", 0, 0)],
+    *[("behind", 1, 64), ("cancelled", 0, 0), ("turn", 0, 0), ("receive", 1, 0), ("put", 0, 0)],
     *[("borrow", 0, 0), ("borrow", 2, 64), ("trace", 0, 0), ("post", 0, 0), ("trace", 1, 0)],
     *[("turn", 0, 0), ("receive", 1, 0), ("put", 0, 0), ("receive", 0, 0), ("put", 0, 0)],
+    *[("post", 2, 1), ("turn", 0, 0), ("receive", 1, 0), ("put", 0, 0)],
+    *[("post", 2, 1), ("next", 1, 0), ("put", 0, 0), ("post", 2, 1), ("next", 3, 0), ("put", 0, 0)],
 ]
 ROUNDS: Final = 20
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.timeout(60)
-def test_a_program_keeps_nothing(compiled: World) -> None:
+def test_a_program_keeps_nothing(compiled: World, kind: str) -> None:
+    def work() -> object:
+        return program_history(compiled, kind, ROUND * ROUNDS)
+
     # A run of Trio leaves some blocks, compiled or pure: fewer than one for each round.
-    assert max(growth(lambda: program_history(compiled, ROUND * ROUNDS))) < TIMES * ROUNDS / 2
+    assert max(growth(work)) < TIMES * ROUNDS / 2
 
 
 def test_a_leak_is_found() -> None:

@@ -25,6 +25,7 @@ class Twin:
 TWINS: Final = [
     Twin("values.header.BinaryHeader"),
     Twin("values.message.Message"),
+    Twin("values.text_headers.TextHeaders"),
 ]
 
 INSIDE: Final = frozenset(

@@ -412,15 +412,19 @@ class TestOrdinaryMessages:
             st.integers(0, 255),
             st.sampled_from([-1, 0, 1, 7, 2**64 - 1, 2**64]),
         ),
-        st.sampled_from([b"", b"a: b\r\n"]),
+        st.sampled_from([b"", b"a: b\r\n", PATTERN[:LARGEST], bytes(LARGEST + 1)])
+        | st.sampled_from([b"~", b"~reason:SUCCESS\r\na: b\r\n", b"a: ~detail\r\n"]),
         st.sampled_from([b"", b"x", PATTERN[:LARGEST], bytes(LARGEST + 1)]),
+        st.booleans(),
         st.booleans(),
     )
     @properties
     def test_one_pass_does_what_both_do_or_nothing(
-        self, header: BinaryHeader, text: bytes, body: bytes, edited: bool
+        self, header: BinaryHeader, text: bytes, body: bytes, looked_at: bool, edited: bool
     ) -> None:
         message = Message(header, text, body)
+        if looked_at:
+            assert message.text_headers.to_bytes() == text
         if edited:
             assert message.body is not None  # no plain bytes any more
         before, twin = header.copy(), message.clone()
@@ -431,7 +435,7 @@ class TestOrdinaryMessages:
             assert message.header == before
             assert not writer.size
             special = before.proto_byte & OPCODE_BITS > OpCode.SIGNAL
-            assert text or edited or special or not in_order
+            assert b"~reason" in text or edited or special or not in_order
         else:
             assert in_order
             if not before.message_id:  # each has got one of its own

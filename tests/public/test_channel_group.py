@@ -362,6 +362,23 @@ async def test_what_is_there_is_received_whatever_the_timeout(timeout_ns: int | 
         app.ampe.put(Holder(message))
 
 
+async def test_what_comes_while_the_time_runs_is_received(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_app() as app, trio.open_nursery() as nursery:
+
+        async def update_later() -> None:
+            await trio.sleep(1)
+            app.chnls.update_receiver(Holder())
+
+        nursery.start_soon(update_later)
+        message = await app.chnls.wait_receive(timeout_ns=2 * 10**9)
+        assert trio.current_time() == pytest.approx(1)
+        assert message is not None
+        assert message.status is AmpeStatus.RECEIVER_UPDATE
+        app.ampe.put(Holder(message))
+
+
 class Thief(trio.abc.Instrument):
     """Receives everything in the moment before a task goes on behind a checkpoint."""
 

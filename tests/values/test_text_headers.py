@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -178,6 +181,16 @@ class TestTheRest:
         headers = TextHeaders.from_bytes(raw)
         raw[0] = ord("x")
         assert headers.get("a") == "b"
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_copies_and_pickles(self, protocol: int) -> None:
+        headers = headers_of(("a", "b"))
+        copies = [copy.copy(headers), copy.deepcopy(headers)]
+        copies.append(pickle.loads(pickle.dumps(headers, protocol)))
+        for each in copies:
+            assert each == headers
+            each.append("c", "d")
+        assert headers == headers_of(("a", "b"))
 
     def test_clear(self) -> None:
         headers = headers_of(("a", "b"))

@@ -4,10 +4,11 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.engine import reactor
 from pytofu.engine.accounts import UNCOUNTED, Budget
 from pytofu.engine.admission import Admission
@@ -53,7 +54,7 @@ class Group(GroupContext):
     """What a `ChannelGroup` stands for."""
 
     # For the compiled core, which reads these where they lie; all else is in __dict__.
-    __slots__ = ("_receiver_leads", "mailbox", "queues", "traffic")
+    __slots__ = ("_receiver_leads", "_turn", "_with_work", "mailbox", "queues", "traffic")
 
     def __init__(
         self,
@@ -183,9 +184,12 @@ class Group(GroupContext):
                 if this.is_over:
                     break
         if channels:
-            self._turn.with_work[self] = None
-            if self._receiver_leads:
-                self.readiness.ring()
+            self._work_later()
+
+    def _work_later(self) -> None:
+        self._turn.with_work[self] = None
+        if self._receiver_leads:
+            self.readiness.ring()
 
     def _work_on_quiet(self) -> None:
         """Send what was posted on channels that bring nothing more: who asked waits for it.
@@ -441,3 +445,7 @@ class Group(GroupContext):
                 channel.on_defect()
         if not self.channels:
             self._nap.cancel()
+
+
+if compiled and not TYPE_CHECKING:
+    Group.work = twin(Group.work)

@@ -302,15 +302,17 @@ class FrameWriter:
         """`Message.check_and_prepare` and `push` in one pass, as most messages allow.
 
         None, and nothing is done, but for a Request, a Response or a Signal that is in order, has
-        a channel number, no text headers, and plain bytes as its body.
+        a channel number, plain bytes as its body, and no local text headers.
         """
-        header, body = message._header, message._body
+        header, text, body = message._header, message._text, message._body
+        if not isinstance(text, bytes):
+            text = text.to_bytes()
         proto, message_id = header.proto_byte & _NOT_ORIGIN_BIT, header.message_id
         opcode = proto & OPCODE_BITS
         if (
             type(body) is not bytes
-            or message._text
             or message._released
+            or (text and (len(text) > MAX_PART_LEN or without_local_headers(text) is not text))
             or opcode > _SIGNAL
             or (not 0 < message_id <= MAX_MESSAGE_ID and (message_id or opcode == _RESPONSE))
             or not header.channel_number
@@ -320,15 +322,17 @@ class FrameWriter:
         if not message_id:
             message_id = header.message_id = next_message_id()
         header.proto_byte = proto
-        header.status = header.text_headers_len = 0
+        header.status = 0
+        header.text_headers_len = text_len = len(text)
         header.body_len = length
         pieces = self._open
-        pieces.append(
-            _pack_header(header.channel_number, proto & _WIRE_BITS, 0, message_id, 0, length)
+        frame = _pack_header(
+            header.channel_number, proto & _WIRE_BITS, 0, message_id, text_len, length
         )
+        pieces.append(frame + text if text else frame)
         if length:
             pieces.append(body)
-        length += HEADER_LEN
+        length += HEADER_LEN + text_len
         self.size += length
         self.held += length
         self._open_len = open_len = self._open_len + length

@@ -12,7 +12,7 @@ from pytofu.patterns.arguments import whole_number
 from pytofu.patterns.result import OK, Err, Ok, Result
 from pytofu.public.belonging import NOBODY, Belonging, here
 from pytofu.public.boundary import public_api
-from pytofu.public.checkpoints import light_checkpoints
+from pytofu.public.checkpoints import Checkpoint, light_checkpoints
 from pytofu.public.refusals import held_message, refusal, wrong_holder
 from pytofu.values.errors import AmpeException, ShutdownException
 from pytofu.values.header import BinaryHeader
@@ -106,6 +106,24 @@ class ChannelGroup(Belonging):
         waits and at least once in 64 messages; when cancelled, nothing was posted and the message
         is still in the holder.
         """
+        await self._before_sending(holder)()
+        header = self._post_if_room(holder)
+        if header is not None:
+            return header
+        message = holder._value
+        assert message is not None
+        channel = self._poster.where_to_wait(message)
+        assert channel is not None
+        await channel.wait_for_turn()
+        try:
+            return self.post(holder)
+        finally:
+            channel.let_next_send()
+
+    # `send` stays Python's, a coroutine in C costs more; what it does is here, and has twins.
+
+    def _before_sending(self, holder: Holder[Message]) -> Checkpoint:
+        """What to wait for first. Raises what is wrong with the place or the holder."""
         if here() != self._thread:
             raise self._misplaced("ChannelGroup.send")
         try:
@@ -114,15 +132,13 @@ class ChannelGroup(Belonging):
             raise wrong_holder("ChannelGroup.send", holder) from None
         if type(message) is not Message:
             held_message("ChannelGroup.send", holder)
-        await self._next_checkpoint()()
-        if message is not None:
-            channel = self._poster.where_to_wait(message)
-            if channel is not None:
-                await channel.wait_for_turn()
-                try:
-                    return self.post(holder)
-                finally:
-                    channel.let_next_send()
+        return self._next_checkpoint()
+
+    def _post_if_room(self, holder: Holder[Message]) -> BinaryHeader | None:
+        """`post`, unless its sender has to wait: None then, and nothing is done."""
+        message = holder._value
+        if message is not None and self._poster.where_to_wait(message) is not None:
+            return None
         return self.post(holder)
 
     @overload
@@ -152,7 +168,7 @@ class ChannelGroup(Belonging):
         group = self._group
         if self._mailbox.turns:
             await self._next_checkpoint()()
-            message = group.take()
+            message = self._take()
             if message is not None:
                 return message
         if timeout_ns is None:
@@ -166,6 +182,10 @@ class ChannelGroup(Belonging):
             if result.error is MailBoxStatus.TIMEOUT:
                 return None
         raise AmpeException.from_error(AmpeError.SHUTDOWN_STARTED)
+
+    def _take(self) -> Message | None:
+        """The next message if one has arrived: see `Group.take`."""
+        return self._group.take()
 
     @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> Message | None:
@@ -297,12 +317,17 @@ class _Received:
         chnls = self._chnls
         if here() != chnls._thread:
             raise chnls._misplaced("async for over a ChannelGroup")
-        message = self._holder.take()
-        if message is not None:
-            chnls._group.budget.put(message)
-        try:
-            message = await chnls.wait_receive()
-        except ShutdownException:
-            raise StopAsyncIteration from None
+        former = self._holder.take()
+        if former is not None:
+            chnls._group.budget.put(former)
+        message = None
+        if chnls._mailbox.turns:  # as `wait_receive`, whose coroutine costs as much as all this
+            await chnls._next_checkpoint()()
+            message = chnls._take()
+        if message is None:
+            try:
+                message = await chnls.wait_receive()
+            except ShutdownException:
+                raise StopAsyncIteration from None
         self._holder = Holder(message)
         return self._holder

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+from pytofu._choice import compiled, twin
 from pytofu.patterns.arguments import as_bytes, must_be
 from pytofu.patterns.result import OK, Err, Result
 from pytofu.values.errors import AmpeException
@@ -20,8 +21,10 @@ REASON: Final = "~reason"
 DETAIL: Final = "~detail"
 """Local header beside it: the system's own text, or the option whose limit was reached."""
 
+# Begins with what is searched for, and looks back from there: the other way round each byte would
+# be looked at, and a peer may send 65,535.
 _LOCAL_LINE: Final = re.compile(
-    rb"(?:\A|(?<=\r\n))(?:~reason|~detail)(?::.*?)?(?:\r\n|\Z)", re.DOTALL
+    rb"~(?:reason|detail)(?:(?<=\A~.{6})|(?<=\r\n~.{6}))(?::(?:[^\r]++|\r(?!\n))*+)?(?:\r\n|\Z)"
 )
 
 
@@ -30,7 +33,8 @@ def without_local_headers(raw: bytes) -> bytes:
 
     A forged one would look like the end of a channel. Source: PROTOCOL 5.
     """
-    if b"~reason" not in raw and b"~detail" not in raw:
+    # The first is a matter of nanoseconds, the other two are not: 65,535 bytes can take 60 µs.
+    if b"~" not in raw or (b"~reason" not in raw and b"~detail" not in raw):
         return raw
     return _LOCAL_LINE.sub(b"", raw)
 
@@ -125,6 +129,9 @@ class TextHeaders:
         """Remove all headers."""
         self._raw.clear()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (bytes(self._raw),)
+
     def __len__(self) -> int:
         return len(self._raw)
 
@@ -143,3 +150,8 @@ class TextHeaders:
 
     def __repr__(self) -> str:
         return f"<TextHeaders {[f'{name}: {value}' for name, value in self]}>"
+
+
+if compiled and not TYPE_CHECKING:
+    without_local_headers = twin(without_local_headers)
+    TextHeaders = twin(TextHeaders)
