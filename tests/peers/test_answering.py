@@ -1,10 +1,12 @@
 """What a peer asks (peers/answering.py): limits, the queue in front of them, hostile requests."""
 
+from collections import Counter
+
 import pytest
 import trio
 import trio.testing
 
-from pytofu import AmpeStatus, Incoming, OpCode, Peer, Topics, connect
+from pytofu import AmpeStatus, Incoming, OpCode, Options, Peer, Topics, connect, open_ampe
 from tests.peers.pairs import counted, echo, scripted_client, serving
 from tests.support import frame
 
@@ -97,7 +99,7 @@ async def test_the_time_runs_while_a_request_waits(autojump_clock: trio.testing.
 async def test_the_deadline_of_one_is_not_that_of_the_next(
     late: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Both are carried out by one task, since the first ends without waiting."""
+    """One task carries out both, since the first ends without waiting, unless it ends too late."""
     tasks: set[trio.lowlevel.Task] = set()
 
     async def handler(peer: Peer, request: Incoming) -> bytes:
@@ -111,9 +113,46 @@ async def test_the_deadline_of_one_is_not_that_of_the_next(
     async with serving(handler) as where, scripted_client(where) as script:
         first = frame(OpCode.REQUEST, 1, text=b"tofu-timeout:1S\r\n", body=b"1")
         await script.raw.send(first + frame(OpCode.REQUEST, 2, body=b"2"))
-        for body in (b"1", b"2"):
-            assert (await script.expect(OpCode.RESPONSE)).body == body
-    assert len(tasks) == 1
+        answer = await script.expect(OpCode.RESPONSE)
+        assert (b"DEADLINE_EXCEEDED" in answer.text, answer.body) == (late, b"" if late else b"1")
+        assert (await script.expect(OpCode.RESPONSE)).body == b"2"
+    assert len(tasks) == (2 if late else 1)
+
+
+class Steps(trio.abc.Instrument):
+    """Counts what Trio does without a turn for anybody else."""
+
+    count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+async def test_a_long_row_of_handlers_leaves_others_their_turns() -> None:
+    steps = Steps()
+    seen: list[int] = []
+    opened = trio.Event()
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        if not seen:
+            await opened.wait()
+        seen.append(steps.count)
+        return b""
+
+    async with (
+        open_ampe(Options(initial_pool_msgs=4096, max_pool_msgs=4096)) as ampe,
+        serving(handler, calls_per_peer=1, ampe=ampe) as where,
+        scripted_client(where) as script,
+    ):
+        for number in range(400):
+            await script.send(OpCode.REQUEST, number + 1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        trio.lowlevel.add_instrument(steps)
+        opened.set()
+        for _ in range(400):
+            await script.expect(OpCode.RESPONSE)
+        trio.lowlevel.remove_instrument(steps)
+    assert max(Counter(seen).values()) == 64
 
 
 async def test_an_id_may_be_used_twice() -> None:

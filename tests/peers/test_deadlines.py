@@ -83,6 +83,18 @@ async def test_cancelling_a_call_cancels_the_handler_and_returns_at_once() -> No
             await cancelled.wait()
 
 
+async def test_nothing_is_asked_for_a_caller_that_is_cancelled_already() -> None:
+    async with scripted_server() as (peer, script), trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await peer.call(b"no")
+        assert scope.cancelled_caught
+        nursery.start_soon(peer.call, b"yes")
+        assert (await script.expect(OpCode.SIGNAL)).text == b"tofu-cancel:1\r\n"
+        assert (await script.expect(OpCode.REQUEST)).body == b"yes"
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_call_that_timed_out_at_the_peer_first_is_cut_short_here(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

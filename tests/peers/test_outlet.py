@@ -1,7 +1,10 @@
 """A channel's way out (peers/outlet.py)."""
 
+import itertools
+
 import pytest
 import trio
+import trio.testing
 
 from pytofu import (
     AllocationFailedException,
@@ -9,13 +12,14 @@ from pytofu import (
     AmpeStatus,
     NotSent,
     OpCode,
+    Options,
     Peer,
     connect,
     open_ampe,
 )
 from pytofu.peers.flow import frame_cost
 from tests.peers.faults import Full
-from tests.peers.pairs import connected, counted, serving
+from tests.peers.pairs import connected, counted, scripted_server, serving
 from tests.support import ServerAddress
 
 
@@ -90,3 +94,41 @@ async def test_the_proto_byte_is_a_plain_number_which_the_compiled_core_asks_for
             holder = peer._link.outlet._message(OpCode.REQUEST, 1, b"", b"", more)
             assert type(holder.unwrap().header.proto_byte) is int
             ampe.put(holder)
+
+
+async def test_what_is_posted_in_turn_is_what_would_not_have_waited() -> None:
+    high_water, body = 300_000, bytes(10_000)
+    async with (
+        open_ampe(Options(high_water=high_water)) as ampe,
+        scripted_server(ampe=ampe, receive_buffer=4096) as (peer, script),
+        trio.open_nursery() as nursery,
+    ):
+        outlet = peer._link.outlet
+
+        def fill() -> int:
+            """Post what may be posted; how many messages that was."""
+            for count in itertools.count():
+                free = peer.queued_bytes <= high_water
+                if not outlet.post_in_turn(OpCode.SIGNAL, 5, b"", body):
+                    return count
+                assert free
+            raise AssertionError
+
+        assert fill() > 0
+        while peer.queued_bytes <= high_water:
+            await outlet.send(OpCode.SIGNAL, 5, b"", body)
+            fill()
+
+        async def send_behind() -> None:
+            await outlet.send(OpCode.SIGNAL, 5, b"behind")
+
+        nursery.start_soon(send_behind)
+        await trio.testing.wait_all_tasks_blocked()
+        outlet._room = high_water
+        assert fill() == 0  # who waits is not overtaken
+        while (await script.expect(OpCode.SIGNAL)).text != b"behind":
+            pass
+        assert peer.queued_bytes == 0
+        assert outlet._room < 0  # what was sent meanwhile is not forgotten
+        assert fill() * len(body) > 0.9 * high_water
+        nursery.cancel_scope.cancel()

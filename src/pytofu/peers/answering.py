@@ -38,6 +38,8 @@ from pytofu.values.message import Message
 _LATE: Final = RemoteError("DEADLINE_EXCEEDED", "the time that the caller gave was up")
 _REFUSED: Final = RemoteError("UNAVAILABLE", "the peer takes no more calls")
 _MAX_SUBSCRIPTIONS: Final = 1000
+_ROW: Final = 64
+"""Handlers that are run one after the other without a turn for other tasks."""
 _HELPERS: Final = 2
 """Tasks that a task calls before it runs a handler, for the requests behind it, should it wait: so
 their number doubles as long as handlers wait. The first to come calls one: mostly none waits."""
@@ -72,6 +74,13 @@ class _Handling:
         if TIMEOUT in headers:
             # The time runs from the beginning, also while it waits for its turn.
             self.deadline = trio.current_time() + read_timeout(headers[TIMEOUT])
+
+    def is_cut_short(self) -> bool:
+        """Of one whose turn has come: whether it is given up, or its time is over."""
+        if self.deadline == _NEVER:
+            return self.given_up
+        assert self.scope is not None
+        return self.scope.cancel_called
 
 
 class Answering:
@@ -255,6 +264,8 @@ class Answering:
         # behind is carried out by those who stand by.
         while self._ready and self._is_context_clean():
             await self._carry_out_in_one_scope(handler, helpers)
+            if self._ready:
+                await trio.lowlevel.checkpoint()
 
     def _is_context_clean(self) -> bool:
         try:
@@ -270,14 +281,17 @@ class Answering:
         try:
             try:
                 with scope:
-                    while self._ready:
+                    for _ in range(_ROW):
+                        if not self._ready:
+                            break
                         handling = self._ready.popleft()
                         while self._coming < helpers and self._coming < len(self._ready):
                             self._call_task(handler)
                         if handling.deadline != deadline:
                             scope.deadline = deadline = handling.deadline
-                        await self._carry_out(handling, handler, scope)
-                        if handling.given_up or (deadline < _NEVER and scope.cancel_called):
+                        handling.scope = scope
+                        await self._carry_out(handling, handler)
+                        if handling.is_cut_short():
                             break  # which is no other handler's business
                         self._done(handling, handler)
                         handling = None
@@ -294,13 +308,10 @@ class Answering:
             if handling is not None:
                 self._done(handling, handler)
 
-    async def _carry_out(
-        self, handling: _Handling, handler: Respond, scope: trio.CancelScope
-    ) -> None:
+    async def _carry_out(self, handling: _Handling, handler: Respond) -> None:
         if handling.given_up:
             return
-        handling.scope = scope
-        if handling.deadline < _NEVER and scope.cancel_called:  # too late already
+        if handling.is_cut_short():  # too late already
             await trio.lowlevel.checkpoint_if_cancelled()
         headers = handling.headers
         request = Incoming(
@@ -317,10 +328,12 @@ class Answering:
         try:  # not `suppress`: this is the hot path
             if handling.stream is not None:
                 await handling.stream.send_result(lines, body)
-            elif len(body) <= PART_LEN:
-                await self._outlet.send(OpCode.RESPONSE, ident, lines, body)
-            else:
+            elif len(body) > PART_LEN:
                 await self._outlet.send_parts(OpCode.RESPONSE, ident, lines, body)
+            elif handling.is_cut_short() or not self._outlet.post_in_turn(
+                OpCode.RESPONSE, ident, lines, body
+            ):
+                await self._outlet.send(OpCode.RESPONSE, ident, lines, body)
         except (NotSent, Unanswered, RemoteError, InvalidMessageIdException):
             pass  # nobody is there to hear it, or the request's id (0) is none to answer to
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
+from math import inf
 from typing import Final, Protocol
 
 import trio
@@ -34,7 +35,8 @@ from pytofu.values.status import AmpeError
 _SKEW: Final = 0.1
 """Seconds by which the peer's clock may run out before ours."""
 
-_NEVER: Final = float("inf")
+_CANCELLED: Final = -inf
+"""What Trio says is the deadline of who is cancelled already: nothing of his is to leave."""
 _UNLIMITED: Final = 1 << 62
 _CANCEL: Final = encoded((CANCEL, "1"))
 _STREAM: Final = encoded((STREAM, "1"))
@@ -96,17 +98,18 @@ class Asking:
         lines = request_lines(method, headers)
         if not self._take_free_slot():
             await self._take_slot()
-        deadline = _NEVER
+        deadline = trio.current_effective_deadline()
         if self.features is not None:
-            deadline = trio.current_effective_deadline()
             lines += timeout_line(deadline)
         call = Call(self._budget)
         ident = self.register(call)
         try:
-            if len(body) <= PART_LEN:
-                await self._outlet.send(OpCode.REQUEST, ident, lines, body)
-            else:
+            if len(body) > PART_LEN:
                 await self._outlet.send_parts(OpCode.REQUEST, ident, lines, body)
+            elif deadline == _CANCELLED or not self._outlet.post_in_turn(
+                OpCode.REQUEST, ident, lines, body
+            ):
+                await self._outlet.send(OpCode.REQUEST, ident, lines, body)
             await call.wait()
         except BaseException as error:
             if not isinstance(error, NotSent):  # nothing has left then

@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import Final
 
 from pytofu.peers.errors import NotSent, RemoteError, error_lines
+from pytofu.peers.flow import frame_cost
 from pytofu.peers.wire import PART_LEN, REFUSED, encoded
 from pytofu.public.ampe import Ampe
 from pytofu.public.channel_group import ChannelGroup
@@ -31,12 +32,19 @@ class Outlet:
     `lines` are text headers as `encoded` makes them.
     """
 
-    __slots__ = ("_ampe", "_chnls", "number")
+    __slots__ = ("_ampe", "_chnls", "_enough", "_learning", "_room", "_senders", "number")
 
     def __init__(self, ampe: Ampe, chnls: ChannelGroup, number: int) -> None:
         self._ampe = ampe
         self._chnls = chnls
         self.number: int = number
+        # What `post_in_turn` knows of the channel, for to ask costs as much as to post: bytes that
+        # were queued once when `send` did not wait any more, so that it never waits for fewer; and
+        # how many more may be queued until they are so many again. Below 0: it has to look.
+        self._enough = 0
+        self._room = 0
+        self._learning = False
+        self._senders = 0  # those who are in `send`: nobody overtakes them
 
     @property
     def queued_bytes(self) -> int:
@@ -72,12 +80,26 @@ class Outlet:
         try:
             holder = self._message(opcode, ident, lines, body, more)
             try:
-                return self._chnls.post(holder)
+                header = self._chnls.post(holder)
             except BaseException:
                 self._ampe.put(holder)
                 raise
         except GONE as error:
             raise _not_sent(error) from None
+        self._room -= frame_cost(header)
+        return header
+
+    def post_in_turn(self, opcode: OpCode, ident: int, lines: bytes, body: bytes) -> bool:
+        """Post one message if `send` would not wait for certain; else False. Raises `NotSent`."""
+        if self._senders:
+            return False
+        if self._room < 0:
+            self._room = self._enough - self.queued_bytes
+            if self._room < 0:
+                self._learning = True
+                return False
+        self.post(opcode, ident, lines, body)
+        return True
 
     async def send(
         self,
@@ -91,13 +113,21 @@ class Outlet:
         """As `post`, waiting while the channel is behind. Cancelled: nothing was posted."""
         try:
             holder = self._message(opcode, ident, lines, body, more)
+            self._senders += 1
             try:
-                return await self._chnls.send(holder)
+                header = await self._chnls.send(holder)
             except BaseException:
                 self._ampe.put(holder)
                 raise
+            finally:
+                self._senders -= 1
         except GONE as error:
             raise _not_sent(error) from None
+        self._room = -1
+        if self._learning:
+            self._learning = False
+            self._enough = max(self._enough, self.queued_bytes - frame_cost(header))
+        return header
 
     async def send_parts(self, opcode: OpCode, ident: int, lines: bytes, body: bytes) -> None:
         """Send a body that is too long for one: headers on the first, `more` on all but the last.
