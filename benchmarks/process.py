@@ -14,6 +14,7 @@ from typing import Never
 from benchmarks.contenders import load
 from benchmarks.limits import allow_many_files
 from benchmarks.runs import WrongAnswer
+from benchmarks.system_calls import see_system_calls
 from benchmarks.work import Task
 
 
@@ -21,6 +22,8 @@ def main(side: str, name: str, task_json: str, address: str = "") -> None:
     """Serve until killed, or do the client's work once."""
     task = Task.from_json(task_json)
     contender = load(name)
+    if task.profile:
+        see_system_calls()
     profiler = cProfile.Profile()
 
     def ready(where: str) -> None:

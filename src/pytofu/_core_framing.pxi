@@ -219,6 +219,8 @@ cdef class FrameWriter:
             or length > _LONGEST_PART
             or text_len > _LONGEST_PART
             or (text_len and may_be_local(text, text_len))
+            # To find an id is Python's work, during which another thread may move an array's bytes.
+            or (not message_id and type(raw) is bytearray and text_len)
         ):
             return -1
         if not message_id:

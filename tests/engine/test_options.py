@@ -2,15 +2,18 @@
 
 import inspect
 import re
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 import attrs
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
-from pytofu import Options
+from pytofu import Holder, OpCode, Options
 from pytofu.links.settings import TCPSettings
 from pytofu.protocol.conversation import TimeLimits
 from pytofu.values.peer_info import PeerInfo
+from tests.engine.scripted import ScriptedLink, open_server
+from tests.support import frame, open_app
 
 AT_LEAST_ZERO: Final = (
     *("high_water", "connect_timeout", "hello_timeout", "frame_timeout", "send_timeout"),
@@ -170,3 +173,27 @@ def test_what_is_of_another_type_is_refused_by_its_name(name: str, given: object
             TypeError, match=rf"^Options\.{name} takes .*, not {type(given).__name__}, "
         ):
             options_with(name, given)
+
+
+NUMBERS: Final = [
+    option.name
+    for option in attrs.fields(Options)
+    if int in (get_args(option.type) or (option.type,))
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+async def test_no_number_is_too_large_for_the_core_unless_it_is_refused(name: str) -> None:
+    for number in (2**63, 10**30):
+        with pytest.raises(ValueError, match=rf"Options.{name} takes at most 2\*\*63 - 1"):
+            options_with(name, number)
+    if name not in {"keepalive_count", "send_buffer", "receive_buffer"}:  # the system's
+        link = ScriptedLink()
+        async with open_app(options_with(name, 2**63 - 1)) as app:
+            end = await open_server(app, link)
+            await link.bring(frame(OpCode.REQUEST, 7))
+            request = await app.receive()
+            request.opcode = OpCode.RESPONSE
+            app.chnls.post(Holder(request))
+            await wait_all_tasks_blocked()
+            assert link.sent == frame(OpCode.RESPONSE, 7, channel=end.number)

@@ -109,7 +109,7 @@ async def test_a_defect_is_not_blamed_on_the_fields(
     async with open_app() as app:
         end = await open_end(app, side, ScriptedLink(), monkeypatch)
         message = made(app, OpCode.SIGNAL, end.number)
-        message.set_text_headers(b"name:value")  # which makes it no ordinary one
+        message.body.append(b"text")  # which makes it no ordinary one
 
         def defect(*_: object) -> None:
             raise TypeError("a defect")

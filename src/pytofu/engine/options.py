@@ -10,7 +10,14 @@ import attrs
 from attrs.validators import and_, ge, gt, le, optional
 
 from pytofu.links.settings import TCPSettings
-from pytofu.patterns.arguments import as_float, must_be, must_be_callable, whole_number, wrong_type
+from pytofu.patterns.arguments import (
+    as_float,
+    must_be,
+    must_be_callable,
+    shown,
+    whole_number,
+    wrong_type,
+)
 from pytofu.protocol.conversation import TimeLimits
 from pytofu.values.peer_info import PeerInfo
 
@@ -19,6 +26,9 @@ DEFAULT_MAX_POOL_MSGS: Final = 16384
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
+
+_MOST: Final = 2**63 - 1
+"""No number is greater: the compiled core counts in as many bits, and no memory has more bytes."""
 
 
 def _initial_default(number: int | None) -> int:
@@ -36,7 +46,8 @@ def _has_its_type(options: "Options", option: "attrs.Attribute[Any]", given: Any
     if given is None and NoneType in kinds:
         return
     if int in kinds:
-        whole_number(what, given)
+        if whole_number(what, given) > _MOST:
+            raise ValueError(f"{what} takes at most 2**63 - 1, not {shown(given)}")
     elif float in kinds:
         if isinstance(given, bool):
             raise wrong_type(what, "a number", given)

@@ -117,7 +117,7 @@ class Conversation:
         """Of the message that opened the channel; 0 until it has come."""
         self.reader: FrameReader = FrameReader(account)
         if accepted:
-            self.reader.longest = HEADER_LEN + max_hello_bytes
+            self.reader.longest = min(HEADER_LEN + max_hello_bytes, LONGEST_FRAME)
         self.writer: FrameWriter = FrameWriter(keep=not accepted)
         self.ending: Ending | None = None
         """How it ended, once it has."""
