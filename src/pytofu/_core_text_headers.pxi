@@ -1,4 +1,4 @@
-# Text headers: adding a line of plain text, and whether there is a local one. All else of the class is the pure one's (`twin`).
+# Text headers: adding a line of plain text, finding one, and taking out those that are local. All else of the class is the pure one's (`twin`).
 
 from cpython.bytearray cimport (
     PyByteArray_AS_STRING,
@@ -6,6 +6,7 @@ from cpython.bytearray cimport (
     PyByteArray_GET_SIZE,
     PyByteArray_Resize,
 )
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memchr, memcmp, memcpy
 
 cdef extern from "Python.h":
@@ -71,6 +72,44 @@ cdef class TextHeaders:
         memcpy(at + name_len + 1, value_at, value_len)
         memcpy(at + name_len + 1 + value_len, b"\r\n", 2)
         return True
+
+
+    def get(self, name):
+        if (
+            type(self) is not TextHeaders
+            or type(name) is not str
+            or not PyUnicode_IS_ASCII(name)
+            or self._raw is None
+        ):
+            return TextHeaders._pure.get(self, name)
+        cdef const char* wanted = PyUnicode_DATA(name)
+        cdef Py_ssize_t wanted_len = PyUnicode_GET_LENGTH(name), name_len
+        cdef const char* at = PyByteArray_AS_STRING(self._raw)
+        cdef const char* end = at + PyByteArray_GET_SIZE(self._raw)
+        cdef const char* behind
+        cdef const char* stop
+        cdef const char* colon
+        while at < end:
+            behind = stop = behind_line(at, end)
+            if stop - at >= 2 and stop[-2] == b"\r" and stop[-1] == b"\n":
+                stop -= 2
+            if at < stop:
+                colon = <const char*>memchr(at, b":", stop - at)
+                name_len = (stop if colon == NULL else colon) - at
+                if not name_len:
+                    return None
+                if name_len == wanted_len and not memcmp(at, wanted, name_len):
+                    return stripped(stop if colon == NULL else colon + 1, stop)
+            at = behind
+        return None
+
+
+cdef str stripped(const char* at, const char* end):
+    while at < end and is_padding(at[0]):
+        at += 1
+    while at < end and is_padding(end[-1]):
+        end -= 1
+    return PyUnicode_DecodeUTF8(at, end - at, "replace")
 
 
 cdef TextHeaders new_text_headers(bytes raw):

@@ -105,6 +105,7 @@ WORDS: Final = st.lists(
     st.sampled_from(["a", "name", " ", "\t", ":", "\r", "\n", "\0", "~", "\x7f", "\xe4", "\ud800"]),
     max_size=4,
 ).map("".join)
+NAMES: Final = ["first", "a", "name", "aa", "a ", "", "a:", "\xe4", "\ufffd"]
 LINES: Final = st.lists(st.tuples(st.sampled_from(["append", "try_append"]), *[WORDS] * 2))
 
 
@@ -118,7 +119,8 @@ def lines_of(world: World, lines: list[tuple[str, str, str]], as_bytes: int) -> 
     exported = memoryview(headers._raw)
     told.append(outcome(lambda: headers.append("a", "b")))
     exported.release()
-    return [*told, plain(list(headers))]
+    told += [plain(list(headers)), *(headers.get(name) for name in NAMES)]
+    return told
 
 
 @given(LINES, st.integers(0, 9))
@@ -130,8 +132,23 @@ def test_lines_become_the_same_bytes(
 
 
 PIECES: Final = st.lists(
-    st.sampled_from([b"~reason", b"~detail", b"~", b":", b"\r\n", b"\r", b"\n", b"a", b"reason"])
+    st.sampled_from(
+        [
+            *(b"~reason", b"~detail", b"~", b":", b"\r\n", b"\r", b"\n", b"a", b"reason"),
+            *(b"name:", b"first", b" ", b"\t", b"\xc3\xa4", b"\xff", b"\0"),
+        ]
+    )
 ).map(b"".join)
+
+
+@given(st.lists(PIECES))
+@SETTINGS
+def test_the_same_is_found(compiled: World, pure: World, texts: list[bytes]) -> None:
+    def found(world: World) -> list[Any]:
+        headers = [world.find("values.text_headers.TextHeaders")(raw) for raw in [*texts, b"a"]]
+        return [[each.get(name) for name in NAMES] for each in headers]
+
+    both(compiled, pure, found)
 
 
 @given(st.lists(PIECES))
