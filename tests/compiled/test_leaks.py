@@ -7,7 +7,6 @@ debugging (`./configure --with-pydebug`), where this finds even a reference to N
 import gc
 import sys
 from collections.abc import Callable
-from statistics import median_low
 from typing import Any, Final
 
 import pytest
@@ -22,7 +21,7 @@ counters: Final[list[Callable[[], int]]] = [sys.getallocatedblocks]
 if hasattr(sys, "gettotalrefcount"):
     counters.append(sys.gettotalrefcount)
 # Enough for what is left once each time to be more than the lists of growth() itself, a dozen.
-TIMES: Final = 30
+TIMES: Final = 40
 
 pytestmark = pytest.mark.skipif(
     sys.getallocatedblocks() == 0, reason="PYTHONMALLOC=malloc: nobody counts the blocks"
@@ -32,8 +31,8 @@ pytestmark = pytest.mark.skipif(
 def growth(work: Callable[[], object]) -> list[int]:
     """By how much each counter grows, each time that this is done TIMES times.
 
-    The middle one of several such times: a cache grows once, and what others have left may go
-    once; a leak grows each time.
+    The second smallest of several such times: a cache grows now and then, and what others have
+    left may go once; a leak grows each time.
     """
     for _ in range(3):
         work()
@@ -47,7 +46,7 @@ def growth(work: Callable[[], object]) -> list[int]:
         after = [counter() for counter in counters]
         grown.append([now - then for now, then in zip(after, before, strict=True)])
         before = after
-    return [median_low(column) for column in zip(*grown, strict=True)]
+    return [sorted(column)[1] for column in zip(*grown, strict=True)]
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=[twin.place for twin in TWINS])
