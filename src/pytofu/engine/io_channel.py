@@ -77,7 +77,7 @@ class IoChannel(SendingChannel):
         self._accepted = link is not None
         # So much that the answers to all that it may have sent by then still find a place.
         self._backlog = max(0, group.options.max_queued_bytes - group.budget.share_bytes)
-        self.brings_much = False
+        self.brings_much: bool = False
         self._full = False  # whether it takes nothing at the moment
         self._writes_after_reading = False  # whether, being full, it has to read first (TLS)
         self._said_all = False  # whether the peer knows that nothing more will be sent
