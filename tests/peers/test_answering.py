@@ -6,7 +6,22 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import AmpeStatus, Incoming, OpCode, Options, Peer, Topics, connect, open_ampe
+from pytofu import (
+    AmpeError,
+    AmpeStatus,
+    Incoming,
+    NotSent,
+    OpCode,
+    Options,
+    Peer,
+    RemoteError,
+    Topics,
+    Unanswered,
+    connect,
+    open_ampe,
+)
+from pytofu.peers.outlet import Outlet
+from pytofu.peers.streams import Stream
 from tests.peers.pairs import counted, echo, scripted_client, serving
 from tests.support import frame
 
@@ -214,3 +229,76 @@ async def test_too_many_unfinished_requests_close_the_link() -> None:
         async with connect(where) as peer:
             await peer.call()
             assert peer.reason is AmpeStatus.SUCCESS
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("hears_of_it", ["before", "meanwhile"])
+async def test_a_handler_whose_peer_goes_in_the_middle_of_its_stream_has_not_failed(
+    hears_of_it: str, grouped: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is its stream that tells it, or what ends it: whichever comes first."""
+    go = trio.Event()
+    raised: list[BaseException] = []
+
+    async def send(stream: Stream) -> None:
+        try:
+            for _ in range(300):
+                await stream.send(b"x")
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    async def handler(peer: Peer, request: Incoming) -> None:
+        stream = request.stream
+        assert stream is not None
+        with trio.CancelScope(shield=hears_of_it == "before"):
+            await go.wait()
+        if grouped:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send, stream)
+        await send(stream)
+
+    async with serving(handler) as where:
+        for _ in range(8):  # who comes first is Trio's to choose
+            go = trio.Event()
+            async with scripted_client(where) as script:
+                await script.send(OpCode.REQUEST, 1, b"tofu-stream:1\r\n", more=True)
+                await trio.testing.wait_all_tasks_blocked(0.001)
+                script.raw.reset()
+                if hears_of_it == "before":
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+                go.set()
+                await trio.testing.wait_all_tasks_blocked(0.001)
+    assert raised
+    assert all(isinstance(error, trio.Cancelled | NotSent | Unanswered) for error in raised)
+    assert caplog.records == []
+
+
+async def test_a_handler_that_cannot_reach_somebody_else_has_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(peer: Peer, request: Incoming) -> None:
+        raise NotSent(AmpeError.CHANNEL_CLOSED, "another peer")
+
+    async with serving(handler) as where, connect(where) as peer:
+        with pytest.raises(RemoteError, match="INTERNAL"):
+            await peer.call(b"")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_a_handler_that_cannot_reach_its_peer_has_not_failed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its channel has ended, and nobody has received that yet."""
+    asked = trio.Event()
+
+    async def handler(peer: Peer, request: Incoming) -> None:
+        asked.set()
+        raise NotSent(AmpeError.CHANNEL_CLOSED, "")
+
+    monkeypatch.setattr(Outlet, "is_closed", True)
+    async with serving(handler) as where, scripted_client(where) as script:
+        await script.send(OpCode.REQUEST, 1)
+        await asked.wait()
+        await trio.testing.wait_all_tasks_blocked(0.001)
+    assert caplog.records == []

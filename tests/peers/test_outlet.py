@@ -27,7 +27,9 @@ async def test_nothing_is_taken_from_the_pool_for_what_is_not_posted() -> None:
     async with counted() as ampe, serving() as where, connect(where, ampe=ampe) as peer:
         outlet = peer._link.outlet
         free = ampe.statistics().pool_free
+        assert not outlet.is_closed
         number, outlet.number = outlet.number, 65_534
+        assert outlet.is_closed
         with pytest.raises(NotSent, match="the channel has closed"):
             outlet.post(OpCode.SIGNAL)
         with pytest.raises(NotSent, match="the channel has closed"):

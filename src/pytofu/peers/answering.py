@@ -323,6 +323,8 @@ class Answering:
         try:
             lines, body = result_of(await run_program(handler, request), self._budget.longest)
         except Exception as error:
+            if self._has_only_noticed_the_end(handling, error):
+                return
             lines, body = result_of_error(error, request.method)
         ident = handling.ident
         try:  # not `suppress`: this is the hot path
@@ -336,6 +338,16 @@ class Answering:
                 await self._outlet.send(OpCode.RESPONSE, ident, lines, body)
         except (NotSent, Unanswered, RemoteError, InvalidMessageIdException):
             pass  # nobody is there to hear it, or the request's id (0) is none to answer to
+
+    def _has_only_noticed_the_end(self, handling: _Handling, error: Exception) -> bool:
+        """Whether a handler has failed to reach the peer that asked, since that is gone.
+
+        It would have been cancelled, had its stream not told it first: that is no failure.
+        """
+        group = ExceptionGroup("", [error])
+        if group.split((NotSent, Unanswered))[1] is not None:
+            return False
+        return handling.given_up or self._outlet.is_closed
 
     def _done(self, handling: _Handling, handler: Respond) -> None:
         handling.scope = None

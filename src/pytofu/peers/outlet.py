@@ -51,6 +51,15 @@ class Outlet:
         """Bytes posted that the operating system has not taken yet."""
         return self._chnls.queued_bytes(self.number)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the channel has ended, be it that its last event is still to be received."""
+        try:
+            self._chnls.peer(self.number)
+        except AmpeException:
+            return True
+        return False
+
     def _message(
         self, opcode: OpCode, ident: int, lines: bytes, body: bytes, more: bool
     ) -> Holder[Message]:
