@@ -48,6 +48,21 @@ def test_pickles_go_from_one_to_the_other(twin: Twin, compiled: World, pure: Wor
         assert pickles[0] == pickles[1]
 
 
+def test_ids_that_messages_are_given_are_the_same(compiled: World, pure: World) -> None:
+    """Though each world counts them for itself."""
+    steps = [
+        Step("set", "channel_number", (1,)),
+        Step("call", "check_and_prepare"),
+        Step("call", "clone"),
+    ]
+    place = "values.message.Message"
+    with pure.active():
+        pure.find("values.message.next_message_id")()
+    ours = history(compiled, place, (), steps)
+    assert ours == history(pure, place, (), steps)
+    assert ours != history(pure, place, (), steps[:1])
+
+
 def test_a_difference_is_found(pure: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What compares the two is not blind: here one of them is changed."""
     other = worlds.pure()

@@ -8,6 +8,7 @@ import contextlib
 import enum
 import importlib
 import inspect
+import itertools
 import pickle
 import re
 import sys
@@ -48,6 +49,14 @@ class World:
         finally:
             self._modules = _of_pytofu()
             self._put(self._modules, others)
+
+    @contextlib.contextmanager
+    def counting_anew(self) -> Iterator[None]:
+        """Let the ids that it gives to messages begin again: each world has a count of its own."""
+        module = importlib.import_module("pytofu.values.message")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "next_message_id", itertools.count(1).__next__)
+            yield
 
     @staticmethod
     def _put(out: dict[str, ModuleType], into: dict[str, ModuleType]) -> None:
@@ -193,7 +202,7 @@ def done(world: World, subject: Any, step: Step) -> Any:
 
 def history(world: World, place: str, first: tuple[Any, ...], steps: list[Step]) -> list[Any]:
     """Make one of this class, do all this to it; what came of each step, and what is there then."""
-    with world.active():
+    with world.active(), world.counting_anew():
         try:
             subject = world.find(place)(*(made(world, argument, None) for argument in first))
         except Exception as error:

@@ -4,6 +4,7 @@ waits for ever, everybody may hold one.
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import trio
@@ -121,14 +122,12 @@ class Accounts(RuleBasedStateMachine):
             return
         pile = data.draw(st.sampled_from(piles))
         message = pile.pop(data.draw(st.integers(0, len(pile) - 1)))
+        counts = 0 if pile is self.outside else 1
         match how:
             case "put":
-                free = self.budget.free
-                self.budget.put(message)
-                if pile is self.outside:
-                    self.growth += self.budget.free - free
+                self._give(counts, lambda: self.budget.put(message))
             case "post":
-                message.release()
+                self._give(counts, message.release)
             case _:
                 account = message._account
                 if account is not None:
@@ -136,11 +135,16 @@ class Accounts(RuleBasedStateMachine):
                     self.forgotten.append((known, message._cost))
                 del account, message
 
+    def _give(self, count: int, give: Callable[[], object]) -> None:
+        """Give back what counts for so many; one from outside may have taken a place of theirs."""
+        free = self.budget.free
+        give()
+        self.growth += self.budget.free - free - count
+
     @rule()
     def soon(self) -> None:
         """The engine gets round to what was forgotten."""
-        for call in self.token.soon:
-            call()
+        self._give(len(self.forgotten), lambda: [call() for call in self.token.soon])
         self.token.soon.clear()
         self.forgotten.clear()
 
@@ -191,12 +195,13 @@ class Accounts(RuleBasedStateMachine):
             return
         while any(channel.delivered or channel.unread for channel in self.all):
             for channel in self.all:
-                while channel.delivered:
-                    self.budget.put(channel.delivered.pop())
+                for message in channel.delivered:
+                    self._give(1, partial(self.budget.put, message))
+                channel.delivered.clear()
             self.soon()
             self.turn()
         for message in self.lent:
-            self.budget.put(message)
+            self._give(1, partial(self.budget.put, message))
         self.soon()
         assert self.budget.free == self.budget.initial + self.growth
         assert self.budget.bytes_held == 0
