@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pytofu.patterns.result import OK, Err
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError
-from pytofu.values.text_headers import TextHeader, TextHeaders
+from pytofu.values.text_headers import TextHeader, TextHeaders, without_local_headers
 
 properties = settings(deadline=None)
 
@@ -215,3 +215,13 @@ class TestTheRest:
 
     def test_repr(self) -> None:
         assert repr(headers_of(("a", "b"), ("c", "d"))) == "<TextHeaders ['a: b', 'c: d']>"
+
+
+@pytest.mark.parametrize("last", [b"", b"~detail", b"~reason:x", b"a:b", b"~reasons:x"])
+@pytest.mark.parametrize("others", [0, 1, 20])
+def test_local_lines_go_however_many_there_are(others: int, last: bytes) -> None:
+    other = b"a:~reason\r\n" * others + b"\r\n" * others
+    raw = b"~reason:x\r\n" + other + b"~detail\r\n" + last
+    assert without_local_headers(raw) == other + (
+        b"" if last in {b"~detail", b"~reason:x"} else last
+    )
