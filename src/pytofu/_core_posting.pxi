@@ -72,17 +72,3 @@ cdef class Poster:
             else:
                 schedule(self._group, channel)
         return True
-
-    def where_to_wait(self, message):
-        if type(message) is Message:
-            channel = self._channels.get((<Message>message)._header.channel_number)
-            if _senders.is_in(channel) and _senders.get(channel) is None:
-                conversation = _conversation.get(channel)
-                if _writer.is_in(conversation):
-                    writer = _writer.get(conversation)
-                    if (
-                        type(writer) is FrameWriter
-                        and (<FrameWriter>writer).held <= _high_water.get(channel)
-                    ):
-                        return None
-        return Poster._pure.where_to_wait(self, message)

@@ -301,23 +301,23 @@ class Group(GroupContext):
                 self._work_on_quiet()
             if self._returning:
                 self._go_on_returning()
-            mailbox.look_at = mailbox.taken + _TAKEN_WITHOUT_A_LOOK
-            self.readiness.serve()
+            self._serve()
         return mailbox.take()
+
+    def _serve(self) -> None:
+        self.mailbox.look_at = self.mailbox.taken + _TAKEN_WITHOUT_A_LOOK
+        self.readiness.serve()
 
     def look(self) -> Message | None:
         """Do what there is to do, and take what has arrived, without waiting for anything.
 
         Not when the group is closing.
         """
-        mailbox = self.mailbox
-        if self._with_work:
-            self.work()
+        self.work()
         if self._returning:
             self._go_on_returning()
-        mailbox.look_at = mailbox.taken + _TAKEN_WITHOUT_A_LOOK
-        self.readiness.serve()
-        return mailbox.take()
+        self._serve()
+        return self.mailbox.take()
 
     async def receive(
         self,
@@ -347,8 +347,7 @@ class Group(GroupContext):
         mailbox, readiness = self.mailbox, self.readiness
         waited = False
         while True:
-            if self._with_work:
-                self.work()
+            self.work()
             if self._returning:
                 self._go_on_returning()
             if mailbox.turns and not waited:
@@ -379,11 +378,9 @@ class Group(GroupContext):
                     await readiness.lead()
                 finally:
                     self._receiver_leads = False
-                    if mailbox._waiting:
-                        mailbox.ring()  # one that follows may take the lead
+                    mailbox.ring()  # one that follows may take the lead
                 if not mailbox.closed:
-                    mailbox.look_at = mailbox.taken + _TAKEN_WITHOUT_A_LOOK
-                    readiness.serve()
+                    self._serve()
             else:
                 await mailbox.wait_for_bell()
 

@@ -14,6 +14,7 @@ from pytofu._choice import compiled, twin
 from pytofu.engine.accounts import UNCOUNTED, ChannelAccount
 from pytofu.engine.context import GroupContext
 from pytofu.engine.fair_mailbox import Inbox
+from pytofu.engine.readiness import MUCH
 from pytofu.engine.returning import Returning
 from pytofu.engine.sending import SendingChannel
 from pytofu.links.base import Link, LinkError, Wait
@@ -32,9 +33,6 @@ log: Final = logging.getLogger("pytofu")
 _SMALL_READ: Final = 4096
 """Bytes below which the part of a frame that has come may be all that the peer's system lets out
 before it is acknowledged."""
-
-_MUCH: Final = 16 * 1024
-"""Bytes of one read above which others go first."""
 
 
 class IoChannel(SendingChannel):
@@ -135,11 +133,10 @@ class IoChannel(SendingChannel):
                 conversation.link_is_quiet()  # nobody takes the answers that reading on would bring
                 self._settle()
                 return
-        account, reader = self.account, conversation.reader
-        wanted = reader.wanted
-        if account.budget.tight or self.group.queues.too_much:
+        budget, wanted = self.account.budget, conversation.reader.wanted
+        if budget.tight or self.group.queues.too_much:
             wanted = min(wanted, _SMALL_READ)
-            if account.budget.excess and self.group.make_room() and not at_last:
+            if budget.excess and self.group.make_room() and not at_last:
                 self._wake()
                 return
         self._take_in(link.receive(wanted), now)
@@ -150,7 +147,7 @@ class IoChannel(SendingChannel):
         assert link is not None
         if isinstance(data, bytes):
             self.group.traffic.bytes_received += len(data)
-            self.brings_much = len(data) > _MUCH
+            self.brings_much = len(data) > MUCH
             messages = conversation.receive(data, self.account.room, now)
             if messages:
                 self._deliver(messages)

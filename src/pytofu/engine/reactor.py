@@ -164,27 +164,29 @@ class PollingReactor(Readiness):
             self._serve_many(ready)
             return
         for descriptor, events in ready:  # one, or none
-            source = self._sources.get(descriptor)
+            source = self._source_at(descriptor)
             if source is not None:
                 self._serve_one(source, events, trio.current_time())
-            elif descriptor == self._bell[0]:
-                self._answer_bell()
 
     def _serve_many(self, ready: list[tuple[int, int]]) -> None:
         now = trio.current_time()
         this, rest, turns = Pass(), iter(ready), self._turns
         turns.begin()
         for descriptor, events in rest:
-            source = self._sources.get(descriptor)
-            if source is None:  # the bell, or closed by one that was served before it
-                if descriptor == self._bell[0]:
-                    self._answer_bell()
-            elif turns.has_one(source):
+            source = self._source_at(descriptor)
+            if source is not None and turns.has_one(source):
                 self._serve_one(source, events, now)
-            else:
+            elif source is not None:
                 self._left[descriptor] = events
             if this.is_over:
                 self._left.update(rest)
+
+    def _source_at(self, descriptor: int) -> Source | None:
+        """None for the bell, which is answered, and for one that is closed by now."""
+        source = self._sources.get(descriptor)
+        if source is None and descriptor == self._bell[0]:
+            self._answer_bell()
+        return source
 
     def _serve_again(self, now: float) -> None:
         # Only those that are there now: one that is always ready must not keep the others waiting.

@@ -5,6 +5,10 @@ a task for each link, and runs where there is neither epoll nor kqueue.
 """
 
 from abc import ABC, abstractmethod
+from typing import Final
+
+MUCH: Final = 16 * 1024
+"""Bytes of one read above which a source counts as several."""
 
 
 class Source(ABC):
