@@ -117,13 +117,8 @@ class IoChannel(SendingChannel):
             self._go_on_opening()
             self._settle()
             return
-        queued = conversation.writer.size
-        if (
-            queued
-            and self._accepted
-            and queued > self._most_queued
-            and conversation.state is not State.FINISHING
-        ):
+        queued, finishing = conversation.writer.size, conversation.state is State.FINISHING
+        if queued and self._accepted and queued > self._most_queued and not finishing:
             if conversation.may_send:
                 self._backed_up = True
                 self._watch()
