@@ -97,6 +97,21 @@ class Canceller(trio.abc.Instrument):
                 self.scope.cancel()
 
 
+def at_every_checkpoint(moment: Moment, run: Callable[[Canceller], Awaitable[bool]]) -> None:
+    """Run it with a canceller for each checkpoint, until there was none left to be cancelled at.
+
+    What it returns is what its `watch` has. No file is left open.
+    """
+    files = open_files()
+    for at in itertools.count():
+        canceller = Canceller(moment, at)
+        cancelled = trio.run(run, canceller, instruments=[canceller])
+        assert open_files() == files
+        if not cancelled:
+            assert at > 0
+            break
+
+
 class Caller(App):
     """The application that is cancelled. It keeps account of its messages."""
 
@@ -480,18 +495,20 @@ async def run_once(
     return cancelled
 
 
+def sockets_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_socket()]
+
+
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.__name__)
 def test_cancelled_anywhere(
     flow: Callable[[World], Awaitable[None]], moment: Moment, kind: Kind, tmp_path: Path
 ) -> None:
     (tmp_path / "own").mkdir()
-    files = open_files()
-    for at in itertools.count():
-        canceller = Canceller(moment, at)
-        cancelled = trio.run(run_once, flow, canceller, kind, tmp_path, instruments=[canceller])
-        assert open_files() == files
-        assert not [path for path in tmp_path.rglob("*") if path.is_socket()]
-        if not cancelled:
-            assert at > 0
-            break
+
+    async def run(canceller: Canceller) -> bool:
+        cancelled = await run_once(flow, canceller, kind, tmp_path)
+        assert not sockets_in(tmp_path)
+        return cancelled
+
+    at_every_checkpoint(moment, run)

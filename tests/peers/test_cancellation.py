@@ -6,7 +6,6 @@ happened. After each run nothing may be left of the flow, on either side: no id,
 place among the calls, byte of the budget or message; and the peers go on as if nothing had been.
 """
 
-import itertools
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -23,8 +22,8 @@ from pytofu.peers.flow import WINDOW
 from pytofu.peers.link import Link
 from pytofu.peers.peer import Handler
 from pytofu.peers.wire import MAX_BODY
-from tests.flows.test_cancellation_sweep import Canceller, Moment
-from tests.leaks import live_tasks, open_files
+from tests.flows.test_cancellation_sweep import Canceller, Moment, at_every_checkpoint
+from tests.leaks import live_tasks
 from tests.peers.credit import is_all_for_signals_there
 from tests.peers.pairs import counted, serving
 from tests.support import Kind, server_address_of
@@ -262,11 +261,4 @@ async def run_once(
 def test_cancelled_anywhere(
     flow: Callable[[World], Awaitable[None]], moment: Moment, kind: Kind, tmp_path: Path
 ) -> None:
-    files = open_files()
-    for at in itertools.count():
-        canceller = Canceller(moment, at)
-        cancelled = trio.run(run_once, flow, canceller, kind, tmp_path, instruments=[canceller])
-        assert open_files() == files
-        if not cancelled:
-            assert at > 0
-            break
+    at_every_checkpoint(moment, lambda canceller: run_once(flow, canceller, kind, tmp_path))

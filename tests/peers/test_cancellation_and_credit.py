@@ -5,7 +5,6 @@ missing on either side: what the sender has, and what the receiver will give bac
 reads next, is the whole window. And more than a window passes afterwards.
 """
 
-import itertools
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,7 @@ import trio.testing
 from pytofu import Incoming, Peer, Topics, connect
 from pytofu.peers.streams import Stream
 from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
-from tests.flows.test_cancellation_sweep import Canceller, Moment
-from tests.leaks import open_files
+from tests.flows.test_cancellation_sweep import Canceller, Moment, at_every_checkpoint
 from tests.peers.credit import is_all_for_signals_there, is_all_there
 from tests.peers.pairs import counted, serving
 from tests.support import Kind, server_address_of
@@ -256,11 +254,4 @@ async def run_once(
 def test_no_credit_is_lost(
     deed: Callable[[World], Awaitable[None]], moment: Moment, kind: Kind, tmp_path: Path
 ) -> None:
-    files = open_files()
-    for at in itertools.count():
-        canceller = Canceller(moment, at)
-        cancelled = trio.run(run_once, deed, canceller, kind, tmp_path, instruments=[canceller])
-        assert open_files() == files
-        if not cancelled:
-            assert at > 0
-            break
+    at_every_checkpoint(moment, lambda canceller: run_once(deed, canceller, kind, tmp_path))

@@ -5,7 +5,6 @@ handler does, as a time limit of its own would be. The handler goes on and answe
 gets an end in good order; on neither side is anything left.
 """
 
-import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -15,8 +14,7 @@ import pytest
 import trio
 
 from pytofu import Incoming, Peer, RemoteError, Topics
-from tests.flows.test_cancellation_sweep import Canceller, Moment
-from tests.leaks import open_files
+from tests.flows.test_cancellation_sweep import Canceller, Moment, at_every_checkpoint
 from tests.peers.test_cancellation import World, handler, run_once
 from tests.support import Kind
 
@@ -125,27 +123,19 @@ DEEDS: Final = {
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
 @pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS)
 def test_cancelled_anywhere(deed: Deed, moment: Moment, kind: Kind, tmp_path: Path) -> None:
-    files = open_files()
-    for at in itertools.count():
-        canceller = Canceller(moment, at)
+    async def run(canceller: Canceller) -> bool:
         world: list[World] = []
 
         async def asked(found: World) -> None:
-            world.append(found)  # noqa: B023
+            world.append(found)
             await deed.asked(found)
 
         async def answer(peer: Peer, request: Incoming) -> bytes:
             if request.method != "deed":
                 return await handler(peer, request)
-            await canceller.watch(  # noqa: B023
-                lambda: deed.done(peer, request, world[0].topics)  # noqa: B023
-            )
+            await canceller.watch(lambda: deed.done(peer, request, world[0].topics))
             return b"answer"
 
-        cancelled = trio.run(
-            run_once, asked, canceller, kind, tmp_path, answer, instruments=[canceller]
-        )
-        assert open_files() == files
-        if not cancelled:
-            assert at > 0
-            break
+        return await run_once(asked, canceller, kind, tmp_path, answer)
+
+    at_every_checkpoint(moment, run)
