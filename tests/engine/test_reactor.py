@@ -83,6 +83,13 @@ class World:
         self._stack.enter_context(other)
         return End(self.calls, name, mine), other
 
+    def ready(self, name: str) -> End:
+        """A source that is watched, and can read, as long as it does not."""
+        end, peer = self.pair(name)
+        self.reactor.watch(end, read=True, write=False)
+        peer.send(b"a")
+        return end
+
     def nowhere(self, name: str) -> End:
         mine, _ = self.pair(name)
         return Nowhere(self.calls, name, mine.sock)
@@ -210,9 +217,7 @@ async def test_not_all_are_served_at_once_but_all_in_turn(
 ) -> None:
     monkeypatch.setattr(module, "_MOST_EVENTS", 2)
     for name in "abc":
-        end, peer = world.pair(name)
-        world.reactor.watch(end, read=True, write=False)
-        peer.send(b"a")
+        end = world.ready(name)
         end.when_readable = lambda end=end: world.reactor.unwatch(end)  # type: ignore[misc]
     first, second = world.serve(), world.serve()
     assert (len(first), len(second)) == (2, 1)
@@ -225,9 +230,7 @@ async def test_a_pass_that_takes_long_leaves_the_rest_for_the_next(
     clock = itertools.count()
     monkeypatch.setattr(passes, "perf_counter", lambda: next(clock) * 1.0)
     for name in "abc":
-        end, peer = world.pair(name)
-        world.reactor.watch(end, read=True, write=False)
-        peer.send(b"a")
+        end = world.ready(name)
         end.when_readable = lambda end=end: world.reactor.unwatch(end)  # type: ignore[misc]
     served = [world.serve() for _ in range(3)]
     assert [len(one) for one in served] == [1, 1, 1]
@@ -241,9 +244,7 @@ async def test_those_left_by_a_pass_come_first_in_the_next(
     clock = itertools.count()
     monkeypatch.setattr(passes, "perf_counter", lambda: next(clock) * 1.0)
     for name in "abc":
-        end, peer = world.pair(name)
-        world.reactor.watch(end, read=True, write=False)
-        peer.send(b"a")
+        world.ready(name)
     calls = [world.serve() for _ in range(9)]
     assert all(len(one) == 1 for one in calls)
     assert calls[:3] == calls[3:6] == calls[6:]
@@ -256,14 +257,11 @@ async def test_who_is_left_by_a_pass_and_closed_is_not_called(
 ) -> None:
     clock = itertools.count()
     monkeypatch.setattr(passes, "perf_counter", lambda: next(clock) * 1.0)
-    ends = [world.pair(name) for name in "ab"]
-    for end, peer in ends:
-        world.reactor.watch(end, read=True, write=False)
-        peer.send(b"a")
+    ends = [world.ready(name) for name in "ab"]
     (first,) = world.serve()
-    left = next(end for end, _ in ends if f"{end.name} reads" != first)
+    left = next(end for end in ends if f"{end.name} reads" != first)
     world.reactor.unwatch(left)
-    for end, _ in ends if alone else ():
+    for end in ends if alone else ():
         world.reactor.unwatch(end)
     served = list(itertools.chain(*(world.serve() for _ in range(3))))
     assert served == ([] if alone else [first, first])
@@ -274,28 +272,22 @@ async def test_those_that_bring_much_have_a_turn_when_several_others_had_theirs(
     world: World, descriptor: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passes, "perf_counter", lambda: 0.0)  # no pass takes long
-    heavy = [world.pair(name) if descriptor else (world.nowhere(name), None) for name in "ABC"]
-    light = [world.pair(name) for name in "abcdefgh"]
+    heavy = [world.ready(name) if descriptor else world.nowhere(name) for name in "ABC"]
 
     def serve() -> set[str]:
         if not descriptor:
-            for end, _ in heavy:
+            for end in heavy:
                 if end not in world.reactor._again:
                     world.reactor.again(end)
         return {call[0] for call in world.serve() if call.endswith("reads")}
 
-    for end, peer in heavy:
+    for end in heavy:
         end.brings_much = True
-        world.reactor.watch(end, read=True, write=False)
-        if peer:
-            peer.send(b"a")
     alone = [serve() for _ in range(6)]
     assert all(len(one) == 1 for one in alone)
     assert set[str]().union(*alone[:3]) == set[str]().union(*alone[3:]) == {"A", "B", "C"}
 
-    for end, peer in light:
-        world.reactor.watch(end, read=True, write=False)
-        peer.send(b"a")
+    light = [world.ready(name) for name in "abcdefgh"]
     among_others = [serve() for _ in range(30)]
     assert all(one >= set("abcdefgh") for one in among_others)
     turns = [sum(name in one for one in among_others) for name in "ABC"]
