@@ -14,6 +14,7 @@ cdef enum:
     _ENGINE_BIT = 0b0001_0000
     _RESPONSE = 1
     _SIGNAL = 2
+    _LAST_OPCODE = 9
     _LONGEST_PART = 65535
     _COPIED = 1024  # bytes of a body up to which a copy costs less than another object in a list
 
@@ -128,7 +129,9 @@ cdef class FrameReader:
                 body_len,
             )
             message._text = text
-            message._body = data[body_at:stop] if body_len else b""
+            message._body = (
+                PyBytes_FromStringAndSize(<const char*>start + body_at, body_len) if body_len else b""
+            )
             message._released = False
             messages.append(message)
             pos = stop

@@ -1,6 +1,6 @@
 # Messages: what is done to each of them. All else of the class is the pure one's (`twin`).
 
-cdef object _OPCODES = tuple(_header.OpCode)
+cdef tuple _OPCODES = tuple(_header.OpCode)
 cdef object _OPCODE = _header.OpCode
 cdef object _MORE = _header.MoreMessagesFlag.MORE
 cdef object _LAST = _header.MoreMessagesFlag.LAST
@@ -16,6 +16,27 @@ cdef dict _of_message():
 
         _message = vars(message)
     return _message
+
+
+cdef bint _tracing = False  # as the pure module has it, which nobody but these two sets
+
+
+def trace_releases(enabled):
+    global _tracing
+    trace_releases.__wrapped__(enabled)
+    _tracing = enabled
+
+
+cdef proto_of(header):
+    return (<BinaryHeader>header).proto_byte if type(header) is BinaryHeader else header.proto_byte
+
+
+cdef int set_proto(header, proto) except -1:
+    if type(header) is BinaryHeader:
+        (<BinaryHeader>header).proto_byte = proto
+    else:
+        header.proto_byte = proto
+    return 0
 
 
 cdef class Message:
@@ -39,13 +60,13 @@ cdef class Message:
     def release(self):
         if self._released:
             raise self._misuse()
-        self._released = _message["release_site"]() if _of_message()["_tracing"] else True
+        self._released = _of_message()["release_site"]() if _tracing else True
         self.credit_account()
         return self
 
     cdef bint goes_quietly(self) except -1:
         """Whether giving it up would call nothing that is Python: see `Poster`."""
-        if self._released or _of_message()["_tracing"]:
+        if self._released is not False or _tracing:
             return False
         account = self._account
         if account is None:
@@ -90,8 +111,8 @@ cdef class Message:
         """What the message means. `AmpeException` (INVALID_OP_CODE) when it is 10-15."""
         if self._released:
             raise self._misuse()
-        cdef int opcode = self._header.proto_byte & 15
-        if opcode >= len(_OPCODES):
+        cdef int opcode = proto_of(self._header) & 15
+        if opcode > _LAST_OPCODE:
             raise AmpeException.from_error(AmpeError.INVALID_OP_CODE) from None
         return _OPCODES[opcode]
 
@@ -100,13 +121,15 @@ cdef class Message:
         if self._released:
             raise self._misuse()
         number = opcode if type(opcode) is _OPCODE else _of_message()["_opcode_of"](opcode)
-        self._header.proto_byte = self._header.proto_byte & 0xF0 | number
+        set_proto(self._header, proto_of(self._header) & 0xF0 | number)
 
     @property
     def channel_number(self):
         """The channel, 1-65534; 0 for a message that opens one."""
         if self._released:
             raise self._misuse()
+        if type(self._header) is BinaryHeader:
+            return (<BinaryHeader>self._header).channel_number
         return self._header.channel_number
 
     @channel_number.setter
@@ -115,13 +138,18 @@ cdef class Message:
             raise self._misuse()
         if type(channel_number) is not int:
             channel_number = whole_number("channel_number", channel_number)
-        self._header.channel_number = channel_number
+        if type(self._header) is BinaryHeader:
+            (<BinaryHeader>self._header).channel_number = channel_number
+        else:
+            self._header.channel_number = channel_number
 
     @property
     def message_id(self):
         """The correlation id, 0 to 2**64-1; 0 lets the engine assign one."""
         if self._released:
             raise self._misuse()
+        if type(self._header) is BinaryHeader:
+            return (<BinaryHeader>self._header).message_id
         return self._header.message_id
 
     @message_id.setter
@@ -130,7 +158,10 @@ cdef class Message:
             raise self._misuse()
         if type(message_id) is not int:
             message_id = whole_number("message_id", message_id)
-        self._header.message_id = message_id
+        if type(self._header) is BinaryHeader:
+            (<BinaryHeader>self._header).message_id = message_id
+        else:
+            self._header.message_id = message_id
 
     @property
     def status(self):
@@ -151,7 +182,7 @@ cdef class Message:
         """MORE (true) while further messages with the same message_id follow, else LAST."""
         if self._released:
             raise self._misuse()
-        return _MORE if self._header.proto_byte & 32 else _LAST
+        return _MORE if proto_of(self._header) & 32 else _LAST
 
     @more.setter
     def more(self, more):
@@ -159,7 +190,7 @@ cdef class Message:
             raise self._misuse()
         if type(more) is not bool:
             more = _header.MoreMessagesFlag(whole_number("more", more))
-        self._header.proto_byte = self._header.proto_byte & ~32 | (32 if more else 0)
+        set_proto(self._header, proto_of(self._header) & ~32 | (32 if more else 0))
 
     @property
     def payload(self):
@@ -205,17 +236,17 @@ cdef class Message:
     def has_more(self):
         if self._released:
             raise self._misuse()
-        return bool(self._header.proto_byte & 32)
+        return bool(proto_of(self._header) & 32)
 
     def is_from_engine(self):
         if self._released:
             raise self._misuse()
-        return bool(self._header.proto_byte & 16)
+        return bool(proto_of(self._header) & 16)
 
     def is_from_application(self):
         if self._released:
             raise self._misuse()
-        return not self._header.proto_byte & 16
+        return not proto_of(self._header) & 16
 
 
 cdef Message new_message():

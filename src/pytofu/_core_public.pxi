@@ -16,6 +16,53 @@ cdef class Belonging:
         return PyThread_get_thread_ident() == self._thread
 
 
+# Of what runs in Trio, of a task, its cancellation and its runner.
+cdef object _running = None
+cdef Slot _cancel_points, _cancel_status, _cancelled, _ki_pending, _main_task, _runner
+# Trio's checkpoint that does nothing but to look, if it is the one that is known here.
+cdef object _light = None
+cdef frozenset _LOOKS_AT = frozenset(
+    ("current_task", "_cancel_status", "effectively_cancelled", "_runner", "main_task")
+    + ("ki_pending", "_core", "checkpoint", "AssertionError", "_cancel_points")
+)
+
+
+cdef int find_trio() except -1:
+    """Nothing is found in a Trio that looks at something else: there its checkpoint is asked, as in Python."""
+    global _running, _light
+    global _cancel_points, _cancel_status, _cancelled, _ki_pending, _main_task, _runner
+    from trio.lowlevel import checkpoint_if_cancelled
+
+    if _light is not None:
+        return 0
+    try:
+        if _LOOKS_AT != set(checkpoint_if_cancelled.__code__.co_names):
+            return 0
+        names = checkpoint_if_cancelled.__globals__
+        task, status, runner = names["Task"], names["CancelStatus"], names["Runner"]
+        _cancel_points, _cancel_status = Slot(task, "_cancel_points"), Slot(task, "_cancel_status")
+        _runner, _cancelled = Slot(task, "_runner"), Slot(status, "effectively_cancelled")
+        _ki_pending, _main_task = Slot(runner, "ki_pending"), Slot(runner, "main_task")
+        _running = names["GLOBAL_RUN_CONTEXT"]
+    except (AttributeError, KeyError, TypeError):
+        return 0
+    _light = checkpoint_if_cancelled
+    return 0
+
+
+cdef task_to_go_on():
+    """The task that runs, if a light checkpoint would only be counted now; else None."""
+    task = getattr(_running, "task", None)
+    if not _cancel_status.is_in(task):
+        return None
+    status, runner = _cancel_status.get(task), _runner.get(task)
+    if not _cancelled.is_in(status) or _cancelled.get(status) is not False or not _main_task.is_in(runner):
+        return None
+    if _main_task.get(runner) is task and _ki_pending.get(runner) is not False:
+        return None
+    return task
+
+
 cdef bint has_room(Poster poster, Message message) except -1:
     """Whether it is for a channel whose senders need not wait."""
     if type(message._header) is not BinaryHeader:
@@ -37,8 +84,12 @@ cdef class ChannelGroup(Belonging):
     cdef public Poster _poster
     cdef public object _token
 
+    cdef object _checkpoints
+
     def __init__(self, group):
+        find_trio()
         ChannelGroup._pure.__init__(self, group)
+        self._checkpoints = self._next_checkpoint.__self__  # the iterator
 
     def post(self, holder):
         if self.is_here():
@@ -49,20 +100,20 @@ cdef class ChannelGroup(Belonging):
         return ChannelGroup._pure.post(self, holder)
 
     def _before_sending(self, holder):
-        if self.is_here() and _held.is_in(holder) and type(_held.get(holder)) is Message:
-            return self._next_checkpoint()
-        return ChannelGroup._pure._before_sending(self, holder)
-
-    def _post_if_room(self, holder):
-        message = _held.get(holder) if _held.is_in(holder) else None
+        message = _held.get(holder) if self.is_here() and _held.is_in(holder) else None
+        if type(message) is not Message:
+            return ChannelGroup._pure._before_sending(self, holder)
+        checkpoint = next(self._checkpoints)
         if (
-            type(message) is Message
+            checkpoint is _light
             and has_room(self._poster, message)
+            and (task := task_to_go_on()) is not None
             and self._poster.posted(message)
         ):
             _held.set(holder, None)
+            _cancel_points.set(task, _cancel_points.get(task) + 1)
             return (<Message>message)._header
-        return ChannelGroup._pure._post_if_room(self, holder)
+        return checkpoint
 
     def _take(self):
         cdef FairMailBox mailbox = self._mailbox

@@ -106,24 +106,27 @@ class ChannelGroup(Belonging):
         waits and at least once in 64 messages; when cancelled, nothing was posted and the message
         is still in the holder.
         """
-        await self._before_sending(holder)()
-        header = self._post_if_room(holder)
-        if header is not None:
-            return header
+        first = self._before_sending(holder)
+        if isinstance(first, BinaryHeader):
+            return first
+        await first()
         message = holder._value
-        assert message is not None
-        channel = self._poster.where_to_wait(message)
-        assert channel is not None
+        channel = self._poster.where_to_wait(message) if message is not None else None
+        if channel is None:
+            return self.post(holder)
         await channel.wait_for_turn()
         try:
             return self.post(holder)
         finally:
             channel.let_next_send()
 
-    # `send` stays Python's, a coroutine in C costs more; what it does is here, and has twins.
+    # `send` stays Python's, a coroutine in C costs more; what it does first has a twin.
 
-    def _before_sending(self, holder: Holder[Message]) -> Checkpoint:
-        """What to wait for first. Raises what is wrong with the place or the holder."""
+    def _before_sending(self, holder: Holder[Message]) -> Checkpoint | BinaryHeader:
+        """The checkpoint to make first; the twin makes most of them itself, and posts as well.
+
+        Raises what is wrong with the place or the holder.
+        """
         if here() != self._thread:
             raise self._misplaced("ChannelGroup.send")
         try:
@@ -133,13 +136,6 @@ class ChannelGroup(Belonging):
         if type(message) is not Message:
             held_message("ChannelGroup.send", holder)
         return self._next_checkpoint()
-
-    def _post_if_room(self, holder: Holder[Message]) -> BinaryHeader | None:
-        """`post`, unless its sender has to wait: None then, and nothing is done."""
-        message = holder._value
-        if message is not None and self._poster.where_to_wait(message) is not None:
-            return None
-        return self.post(holder)
 
     @overload
     async def wait_receive(self, *, timeout_ns: None = None) -> Message: ...

@@ -446,3 +446,5 @@ class Message:
 
 if compiled and not TYPE_CHECKING:
     Message = twin(Message)
+    trace_releases = twin(trace_releases)
+    trace_releases(_tracing)
