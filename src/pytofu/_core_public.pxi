@@ -50,9 +50,9 @@ cdef int find_trio() except -1:
     return 0
 
 
-cdef task_to_go_on():
+cdef task_to_go_on(dict running):
     """The task that runs, if a light checkpoint would only be counted now; else None."""
-    task = getattr(_running, "task", None)
+    task = running.get("task")
     if not _cancel_status.is_in(task):
         return None
     status, runner = _cancel_status.get(task), _runner.get(task)
@@ -85,11 +85,13 @@ cdef class ChannelGroup(Belonging):
     cdef public object _token
 
     cdef object _checkpoints
+    cdef dict _running
 
     def __init__(self, group):
         find_trio()
         ChannelGroup._pure.__init__(self, group)
         self._checkpoints = self._next_checkpoint.__self__  # the iterator
+        self._running = None if _running is None else _running.__dict__  # of its thread
 
     def post(self, holder):
         if self.is_here():
@@ -107,7 +109,7 @@ cdef class ChannelGroup(Belonging):
         if (
             checkpoint is _light
             and has_room(self._poster, message)
-            and (task := task_to_go_on()) is not None
+            and (task := task_to_go_on(self._running)) is not None
             and self._poster.posted(message)
         ):
             _held.set(holder, None)
@@ -134,6 +136,7 @@ cdef class Ampe(Belonging):
 
     def __init__(self, engine):
         find_slots()
+        find_borrowing()
         Ampe._pure.__init__(self, engine)
 
     def get(self, strategy=AllocationStrategy.ALWAYS):
@@ -144,7 +147,8 @@ cdef class Ampe(Belonging):
             type(strategy) is AllocationStrategy
             and self.is_here()
             and self._budget.free > 0
-            and not self._engine.closing
+            and _engine_closing.is_in(self._engine)
+            and not _engine_closing.get(self._engine)
         )
 
     def put(self, holder):
@@ -164,16 +168,56 @@ cdef class Ampe(Belonging):
         return True
 
 
-cdef Slot _ampe = None, _strategy = None
+# ---------------------------------------------------------------------- borrowing
+#
+# Python's class, whose slots are filled here: to make one by its __init__, in whatever language, takes twice as long.
+
+cdef extern from "Python.h":
+    ctypedef object (*_alloc)(object, Py_ssize_t)
+    ctypedef object (*_vectorcall)(object, PyObject**, size_t, PyObject*)
+    ctypedef struct _Type "PyTypeObject":
+        _alloc tp_alloc
+        _vectorcall tp_vectorcall
+    Py_ssize_t PyVectorcall_NARGS(size_t)
+
+
+cdef Slot _ampe = None, _engine_closing = None, _strategy = None
+cdef object _ALWAYS = AllocationStrategy.ALWAYS
+
+
+cdef int find_borrowing() except -1:
+    global _ampe, _engine_closing, _strategy
+    if _strategy is not None:
+        return 0
+    from pytofu.engine.engine import Engine
+    from pytofu.public.borrowing import borrowed_message
+
+    _ampe, _strategy = Slot(borrowed_message, "_ampe"), Slot(borrowed_message, "_strategy")
+    _engine_closing = Slot(Engine, "closing")
+    (<_Type*>borrowed_message).tp_vectorcall = new_borrowed
+    return 0
+
+
+def borrowed_message___init__(self, ampe, strategy=AllocationStrategy.ALWAYS):
+    borrowed_message___init__.__wrapped__(self, ampe, strategy)
+
+
+cdef object new_borrowed(kind, PyObject** arguments, size_t flags, PyObject* names):
+    cdef Py_ssize_t count = PyVectorcall_NARGS(flags)
+    cdef Py_ssize_t named = 0 if names == NULL else len(<tuple>names), at
+    if named or not 1 <= count <= 2:
+        given = [<object>arguments[at] for at in range(count)]
+        by_name = {(<tuple>names)[at]: <object>arguments[count + at] for at in range(named)}
+        return type.__call__(kind, *given, **by_name)
+    holder = (<_Type*>kind).tp_alloc(kind, 0)
+    _held.set(holder, None)
+    _ampe.set(holder, <object>arguments[0])
+    _strategy.set(holder, <object>arguments[1] if count == 2 else _ALWAYS)
+    return holder
 
 
 def borrowed_message___enter__(self):
-    global _ampe, _strategy
-    if _strategy is None:
-        from pytofu.public.borrowing import borrowed_message
-
-        _ampe, _strategy = Slot(borrowed_message, "_ampe"), Slot(borrowed_message, "_strategy")
-    if _held is not None and _ampe.is_in(self) and _held.get(self) is None:
+    if _ampe is not None and _ampe.is_in(self) and _held.get(self) is None:
         ampe = _ampe.get(self)
         if type(ampe) is Ampe and (<Ampe>ampe).can_lend(_strategy.get(self)):
             _held.set(self, (<Ampe>ampe)._budget.lend())
@@ -184,6 +228,6 @@ def borrowed_message___enter__(self):
 def borrowed_message___exit__(self, exc_type, exc, traceback):
     if _ampe is not None and _ampe.is_in(self):
         ampe = _ampe.get(self)
-        if type(ampe) is Ampe and (<Ampe>ampe).took_back(self):
+        if _held.get(self) is None or (type(ampe) is Ampe and (<Ampe>ampe).took_back(self)):
             return None
     return borrowed_message___exit__.__wrapped__(self, exc_type, exc, traceback)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import trio
 
-from pytofu import Holder, Message, MessageReleasedError, borrowed_message
+from pytofu import AllocationStrategy, Ampe, Holder, Message, MessageReleasedError, borrowed_message
 from tests.support import open_app
 
 
@@ -76,3 +76,43 @@ async def test_what_holds_a_message_cannot_be_entered_again() -> None:
             assert holder.unwrap() is message
         with borrowed as holder:  # once it is empty it may be
             assert isinstance(holder.unwrap(), Message)
+
+
+class Noted(borrowed_message):
+    """One with something of its own."""
+
+    def __init__(self, ampe: Ampe, note: str) -> None:
+        super().__init__(ampe, strategy=AllocationStrategy.POOL_ONLY)
+        self.note = note
+
+
+async def test_it_is_made_with_a_strategy_by_place_or_by_name_and_can_be_subclassed() -> None:
+    async with open_app() as app:
+        strategy, free = AllocationStrategy.POOL_ONLY, app.ampe.statistics().pool_free
+        made = [
+            borrowed_message(app.ampe, strategy),
+            borrowed_message(app.ampe, strategy=strategy),
+            borrowed_message(strategy=strategy, ampe=app.ampe),
+            Noted(app.ampe, "seen"),
+            borrowed_message(app.ampe),  # which adds to the pool
+        ]
+        assert all(borrowed.is_empty() for borrowed in made)
+        taken = [app.ampe.get() for _ in range(free)]
+        lent = []
+        for borrowed in made:
+            with borrowed as holder:
+                lent.append(not holder.is_empty())
+        assert lent == [False, False, False, False, True]
+        for message in taken:
+            app.ampe.put(Holder(message))
+
+
+@pytest.mark.parametrize("names", [(), ("no",)])
+@pytest.mark.parametrize("count", [0, 3])
+async def test_it_is_made_with_an_engine_and_at_most_a_strategy(
+    count: int, names: tuple[str, ...]
+) -> None:
+    make: Any = borrowed_message
+    async with open_app() as app:
+        with pytest.raises(TypeError):
+            make(*[app.ampe] * count, **dict.fromkeys(names))

@@ -25,6 +25,24 @@ from pytofu.values.status import AmpeError
 class Engine:
     """What an `Ampe` stands for."""
 
+    __slots__ = (
+        "_eviction",
+        "_nursery",
+        "_stop",
+        "_turn",
+        "admission",
+        "budget",
+        "closed",
+        "closing",
+        "groups",
+        "limits",
+        "numbers",
+        "options",
+        "past_traffic",
+        "queues",
+        "started",
+    )
+
     def __init__(self, options: Options) -> None:
         self.options: Options = options
         self.budget: Budget = Budget(
