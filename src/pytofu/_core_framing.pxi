@@ -19,6 +19,19 @@ cdef enum:
     _COPIED = 1024  # bytes of a body up to which a copy costs less than another object in a list
 
 
+cdef extern from "Python.h":
+    ctypedef struct PyLongObject
+    bint PyUnstable_Long_IsCompact(const PyLongObject*)
+    Py_ssize_t PyUnstable_Long_CompactValue(const PyLongObject*)
+
+
+cdef inline Py_ssize_t small(number) noexcept:
+    """A plain int as C's; -1 if it takes more than Python's smallest, or is something else."""
+    if type(number) is int and PyUnstable_Long_IsCompact(<PyLongObject*>number):
+        return PyUnstable_Long_CompactValue(<PyLongObject*>number)
+    return -1
+
+
 cdef unsigned int two_bytes(const unsigned char* at) noexcept:
     return at[0] << 8 | at[1]
 
@@ -190,16 +203,16 @@ cdef class FrameWriter:
         if type(message._header) is not BinaryHeader or type(message._body) is not bytes:
             return -1
         cdef BinaryHeader header = message._header
-        if (
-            type(header.proto_byte) is not int
-            or type(header.message_id) is not int
-            or type(header.channel_number) is not int
-            or not 0 <= header.proto_byte <= 255
-            or not 0 < header.channel_number <= 65535
-            or not 0 <= header.message_id <= 0xFFFF_FFFF_FFFF_FFFF
-            or message._released
-        ):
+        cdef Py_ssize_t proto = small(header.proto_byte)
+        cdef Py_ssize_t channel_number = small(header.channel_number)
+        cdef Py_ssize_t compact_id = small(header.message_id)
+        cdef unsigned long long message_id = compact_id
+        if not 0 <= proto <= 255 or not 0 < channel_number <= 65535 or message._released:
             return -1
+        if compact_id < 0:
+            if type(header.message_id) is not int or not 0 <= header.message_id <= 0xFFFF_FFFF_FFFF_FFFF:
+                return -1
+            message_id = header.message_id
         raw = message._text
         if type(raw) is TextHeaders:
             raw = (<TextHeaders>raw)._raw
@@ -211,9 +224,7 @@ cdef class FrameWriter:
             text, text_len = PyByteArray_AS_STRING(raw), PyByteArray_GET_SIZE(raw)
         else:
             return -1
-        cdef int proto = <int>header.proto_byte & ~_ENGINE_BIT
-        cdef unsigned int channel_number = header.channel_number
-        cdef unsigned long long message_id = header.message_id
+        proto &= ~_ENGINE_BIT
         cdef bytes body = message._body
         cdef Py_ssize_t length = len(body), copied
         if (

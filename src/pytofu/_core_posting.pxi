@@ -29,19 +29,20 @@ cdef class Poster:
         find_slots()
         Poster._pure.__init__(self, group, numbers, mailbox)
 
-    cdef bint posted(self, Message message) except -1:
-        """Whether it was ordinary, and is posted; else nothing has changed."""
+    cdef bint posted(self, Message message, bint at_once) except -1:
+        """Whether it was ordinary, and is posted; else nothing has changed.
+
+        If not `at_once`, only on a channel whose senders need not wait.
+        """
         if type(message._header) is not BinaryHeader or not message.goes_quietly():
             return False
         number = (<BinaryHeader>message._header).channel_number
-        proto = (<BinaryHeader>message._header).proto_byte
-        if type(number) is not int or type(proto) is not int:
+        cdef Py_ssize_t proto = small((<BinaryHeader>message._header).proto_byte)
+        if proto < 0 or proto & 15 > _SIGNAL or type(number) is not int:
             return False
-        opcode = proto & 15
         channel = self._channels.get(number)
         if (
-            opcode > _SIGNAL
-            or channel is None
+            channel is None
             or not _senders.is_in(channel)  # a listener
             or _group.get(channel) is not self._group
             or not _mailbox.is_in(self._group)
@@ -54,10 +55,15 @@ cdef class Poster:
         if not _writer.is_in(conversation):
             return False
         rules = _post_rules.get(conversation)
-        if type(rules) is not tuple or (<tuple>rules)[opcode] is not None:
+        if type(rules) is not tuple or (<tuple>rules)[proto & 15] is not None:
             return False
         writer = _writer.get(conversation)
         if type(writer) is not FrameWriter or (<FrameWriter>writer).size > self._queues.limit:
+            return False
+        if not at_once and (
+            _senders.get(channel) is not None
+            or (<FrameWriter>writer).held > <long long>_high_water.get(channel)
+        ):
             return False
         cdef int burst = (<FrameWriter>writer).queue(message)
         if burst < 0:

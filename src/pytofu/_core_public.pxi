@@ -63,20 +63,6 @@ cdef task_to_go_on(dict running):
     return task
 
 
-cdef bint has_room(Poster poster, Message message) except -1:
-    """Whether it is for a channel whose senders need not wait."""
-    if type(message._header) is not BinaryHeader:
-        return False
-    channel = poster._channels.get((<BinaryHeader>message._header).channel_number)
-    if not _senders.is_in(channel) or _senders.get(channel) is not None:
-        return False
-    conversation = _conversation.get(channel)
-    if not _writer.is_in(conversation):
-        return False
-    writer = _writer.get(conversation)
-    return type(writer) is FrameWriter and (<FrameWriter>writer).held <= _high_water.get(channel)
-
-
 cdef class ChannelGroup(Belonging):
     cdef public object _group
     cdef public FairMailBox _mailbox
@@ -96,7 +82,7 @@ cdef class ChannelGroup(Belonging):
     def post(self, holder):
         if self.is_here():
             message = _held.get(holder) if _held.is_in(holder) else None
-            if type(message) is Message and self._poster.posted(message):
+            if type(message) is Message and self._poster.posted(message, True):
                 _held.set(holder, None)
                 return (<Message>message)._header
         return ChannelGroup._pure.post(self, holder)
@@ -108,9 +94,8 @@ cdef class ChannelGroup(Belonging):
         checkpoint = next(self._checkpoints)
         if (
             checkpoint is _light
-            and has_room(self._poster, message)
             and (task := task_to_go_on(self._running)) is not None
-            and self._poster.posted(message)
+            and self._poster.posted(message, False)
         ):
             _held.set(holder, None)
             _cancel_points.set(task, _cancel_points.get(task) + 1)
