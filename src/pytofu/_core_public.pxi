@@ -183,6 +183,13 @@ cdef int find_borrowing() except -1:
     return 0
 
 
+def Holder_value(self):
+    # Python has no short way to a property of a class that has a __getattr__.
+    if _held is not None and _held.is_in(self) and _held.is_set(self):
+        return _held.get(self)
+    return Holder_value.__wrapped__(self)
+
+
 def borrowed_message___init__(self, ampe, strategy=AllocationStrategy.ALWAYS):
     borrowed_message___init__.__wrapped__(self, ampe, strategy)
 
