@@ -11,7 +11,7 @@ cdef class Belonging:
     def __init__(self):
         Belonging._pure.__init__(self)
 
-    cdef bint is_here(self):
+    cdef bint is_here(self) noexcept:
         # Nowhere as long as it has not been made: then nothing of what it has is None.
         return PyThread_get_thread_ident() == self._thread
 
@@ -115,6 +115,9 @@ cdef class ChannelGroup(Belonging):
         return ChannelGroup._pure.receive_nowait(self)
 
 
+cdef object _STRATEGY = AllocationStrategy
+
+
 cdef class Ampe(Belonging):
     cdef public Budget _budget
     cdef public object _engine
@@ -129,7 +132,7 @@ cdef class Ampe(Belonging):
 
     cdef bint can_lend(self, strategy) except -1:
         return (
-            type(strategy) is AllocationStrategy
+            type(strategy) is _STRATEGY
             and self.is_here()
             and self._budget.free > 0
             and _engine_closing.is_in(self._engine)
