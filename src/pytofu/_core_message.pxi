@@ -18,12 +18,12 @@ cdef dict _of_message():
     return _message
 
 
-cdef bint _tracing = False  # as the pure module has it, which nobody but these two sets
+cdef bint _tracing = False  # as the pure module has it
 
 
-def trace_releases(enabled):
+def _trace(enabled):
     global _tracing
-    trace_releases.__wrapped__(enabled)
+    _trace.__wrapped__(enabled)
     _tracing = enabled
 
 

@@ -81,8 +81,12 @@ def trace_releases(enabled: bool) -> None:
 
     Also switched on by the environment variable PYTOFU_TRACE_RELEASES=1 at import.
     """
-    global _tracing
     must_be("trace_releases", "True or False", bool, enabled)
+    _trace(enabled)
+
+
+def _trace(enabled: bool) -> None:
+    global _tracing
     _tracing = enabled
 
 
@@ -446,5 +450,5 @@ class Message:
 
 if compiled and not TYPE_CHECKING:
     Message = twin(Message)
-    trace_releases = twin(trace_releases)
-    trace_releases(_tracing)
+    _trace = twin(_trace)
+    _trace(_tracing)
