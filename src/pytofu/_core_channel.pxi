@@ -42,7 +42,7 @@ cdef bint may_read(channel, conversation) except -1:
         or _ending.get(conversation) is not None
         or _paused.get(conversation) is not False
         or _is_open.get(channel) is not True
-        or _state.get(conversation) is not _OPEN
+        or _state.get(conversation) is _FINISHING
         or _writes_after_reading.get(channel) is not False
         or type(_account.get(channel)) is not ChannelAccount
     ):

@@ -56,7 +56,7 @@ cdef Slot _leads, _mailbox, _queues, _traffic, _turn, _with_work
 cdef Slot _again, _bell, _epoll, _left, _sources, _turns
 cdef dict _passes, _reactor_module
 cdef object _IoChannel, _Pass, _SocketLink_receive, _SocketLink_send, _current_time
-cdef object _OPEN, _READABLE, _WRITABLE
+cdef object _FINISHING, _OPEN, _READABLE, _WRITABLE
 cdef object _wrote_protected
 
 
@@ -72,7 +72,7 @@ cdef int find_slots() except -1:
     global _leads, _mailbox, _queues, _traffic, _turn, _with_work
     global _again, _bell, _epoll, _left, _sources, _turns, _reactor_module
     global _IoChannel, _Pass, _SocketLink_receive, _SocketLink_send, _current_time, _passes
-    global _OPEN, _READABLE, _WRITABLE, _wrote_protected
+    global _FINISHING, _OPEN, _READABLE, _WRITABLE, _wrote_protected
     if _held is not None:
         return 0
     from trio import current_time as _current_time
@@ -119,7 +119,7 @@ cdef int find_slots() except -1:
     _sources, _turns = Slot(polling, "_sources"), Slot(polling, "_turns")
     _epoll = Slot(reactor.EpollReactor, "_epoll")
     _wrote_protected = enable_ki_protection(FrameWriter._pure.wrote)
-    _Pass, _passes, _OPEN = passes.Pass, vars(passes), State.OPEN
+    _Pass, _passes, _FINISHING, _OPEN = passes.Pass, vars(passes), State.FINISHING, State.OPEN
     _READABLE, _WRITABLE = Wait.READABLE, Wait.WRITABLE
     _held = Slot(Holder, "_value")  # last: whoever finds it finds all
     return 0

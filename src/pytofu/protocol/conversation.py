@@ -202,13 +202,14 @@ class Conversation:
         ending = self.ending
         assert ending is not None
         yield from self.take_returned()
-        if not ending.unanswered:
-            self.writer.forget_written()
-        opcode = OpCode.HELLO_RESPONSE if ending.answers_hello else None
-        for message in self.writer.unsent():
-            message.mark_from_engine(ending.unsent, opcode)
-            opcode = None  # of the HelloRequest alone, which is the first
-            yield message
+        if self.writer.held:
+            if not ending.unanswered:
+                self.writer.forget_written()
+            opcode = OpCode.HELLO_RESPONSE if ending.answers_hello else None
+            for message in self.writer.unsent():
+                message.mark_from_engine(ending.unsent, opcode)
+                opcode = None  # of the HelloRequest alone, which is the first
+                yield message
         yield channel_closed(self.number, self.message_id, ending)
 
     # ------------------------------------------------------------------ the peer
