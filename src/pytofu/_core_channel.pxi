@@ -251,6 +251,36 @@ cdef int work_on(group, channel) except -1:
     return 0
 
 
+# ---------------------------------------------------------------------- settling
+
+
+cdef bint has_consequences(channel, conversation) except -1:
+    """Whether there is more to be done about what has happened than to look at the deadline."""
+    cdef FrameReader reader = _reader.get(conversation)
+    return (
+        _ending.get(conversation) is not None
+        or _returned.get(conversation) != []
+        or _state.get(conversation) is _FINISHING
+        or reader._pos < len(reader._data)
+        or _short.get(channel) is not False
+        or _backed_up.get(channel) is not False
+        or _paused.get(conversation) is not False
+    )
+
+
+def IoChannel__settle(self):
+    if not is_ordinary(self):
+        return IoChannel__settle.__wrapped__(self)
+    if _finished.get(self) is True:
+        return None
+    conversation = _conversation.get(self)
+    if has_consequences(self, conversation):
+        return IoChannel__settle.__wrapped__(self)
+    cdef double deadline = conversation.deadline(), alarm = _alarm.get(self)
+    if deadline < alarm or (deadline == _INFINITY and alarm != _INFINITY):
+        _group.get(self).deadlines.expect(self)
+
+
 # ---------------------------------------------------------------------- a group's list of work
 
 

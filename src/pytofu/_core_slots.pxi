@@ -49,7 +49,7 @@ cdef Slot _held = None
 cdef Slot _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
 cdef Slot _group, _has_work, _high_water, _inbox, _is_listed, _is_open, _link, _queued, _senders, _short
 cdef Slot _writes_after_reading
-cdef Slot _descriptor, _end_of_pass
+cdef Slot _descriptor, _end_of_pass, _finished, _returned
 cdef Slot _conversation_number, _ending, _frame_began, _full_since, _paused, _post_rules, _reader
 cdef Slot _receive_rules, _refused, _state, _writer
 cdef Slot _leads, _mailbox, _queues, _traffic, _turn, _with_work
@@ -66,7 +66,7 @@ cdef int find_slots() except -1:
     global _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
     global _group, _has_work, _high_water, _inbox, _is_listed, _is_open, _link, _queued, _senders, _short
     global _writes_after_reading
-    global _descriptor, _end_of_pass
+    global _descriptor, _end_of_pass, _finished, _returned
     global _conversation_number, _ending, _frame_began, _full_since, _paused, _post_rules, _reader
     global _receive_rules, _refused, _state, _writer
     global _leads, _mailbox, _queues, _traffic, _turn, _with_work
@@ -104,6 +104,7 @@ cdef int find_slots() except -1:
     _writes_after_reading = Slot(_IoChannel, "_writes_after_reading")
     _descriptor = Slot(sockets.SocketLink, "_descriptor")
     _SocketLink_receive, _SocketLink_send = sockets.SocketLink.receive, sockets.SocketLink.send
+    _finished, _returned = Slot(SendingChannel, "_finished"), Slot(Conversation, "_returned")
     _conversation_number, _ending = Slot(Conversation, "number"), Slot(Conversation, "ending")
     _frame_began, _full_since = Slot(Conversation, "frame_began"), Slot(Conversation, "_full_since")
     _paused, _post_rules = Slot(Conversation, "paused"), Slot(Conversation, "post_rules")

@@ -452,3 +452,4 @@ class IoChannel(SendingChannel):
 if compiled and not TYPE_CHECKING:
     IoChannel.on_readable = twin(IoChannel.on_readable)
     IoChannel.work = twin(IoChannel.work)
+    IoChannel._settle = twin(IoChannel._settle)

@@ -361,10 +361,13 @@ class Conversation:
             return self._runs_from(self._made_at) + limits.hello_timeout
         if self._opened_at == math.inf:
             return self._made_at + limits.connect_timeout
-        deadline = min(
-            self._runs_from(self.frame_began) + limits.frame_timeout,
-            self._full_since + limits.send_timeout,
-        )
+        deadline = math.inf
+        if self.frame_began != math.inf:
+            deadline = self._runs_from(self.frame_began) + limits.frame_timeout
+        if self._full_since != math.inf:
+            deadline = min(deadline, self._full_since + limits.send_timeout)
+        if state is State.OPEN:
+            return deadline
         if state in _GREETING:
             deadline = min(deadline, self._runs_from(self._opened_at) + limits.hello_timeout)
         elif state in _BYE_UNANSWERED and self._full_since == math.inf:
