@@ -36,6 +36,8 @@ INSIDE: Final = frozenset(
         "engine.fair_mailbox.FairMailBox",
         "engine.posting.Poster",
         "engine.queues.SendQueues",
+        "peers.answering._Handling",
+        "peers.calls.Call",
         "protocol.framing.FrameReader",
         "protocol.framing.FrameWriter",
         "public.ampe.Ampe",

@@ -163,3 +163,18 @@ async def test_an_outcome_that_is_there_before_anybody_waits(
         with trio.testing.assert_checkpoints(), pytest.raises(RemoteError, match="ABORTED"):
             await peer.call(bytes(70_000))
         assert not peer._link.asking._open
+
+
+async def test_a_long_request_to_who_knows_no_deadlines_says_none() -> None:
+    async with scripted_server(b"") as (peer, script), trio.open_nursery() as nursery:
+
+        async def answer() -> None:
+            first = await script.expect(OpCode.REQUEST)
+            assert (len(first.body), first.text) == (65_535, b"")
+            last = await script.expect(OpCode.REQUEST)
+            assert len(last.body) == 70_000 - 65_535
+            await script.send(OpCode.RESPONSE, first.message_id, body=b"answer")
+
+        nursery.start_soon(answer)
+        with trio.fail_after(5):
+            assert (await peer.call(bytes(70_000))).body == b"answer"
