@@ -9,8 +9,7 @@ cdef extern from "Python.h":
 
 # Of peers, by class; found once, when the first message comes or the first call is made.
 cdef Slot _hub_ampe = None, _hub_chnls, _hub_links
-cdef Slot _link_answering, _link_asking, _link_budget, _link_heard
-cdef Slot _budget_left
+cdef Slot _link_answering, _link_asking, _link_heard
 cdef Slot _outlet_ampe, _outlet_chnls, _outlet_number, _outlet_room, _outlet_senders
 cdef Slot _asking_budget, _asking_busy, _asking_features, _asking_in_line, _asking_leaving, _asking_next_id
 cdef Slot _asking_on_idle, _asking_open, _asking_outlet, _asking_slots, _asking_waiting
@@ -34,8 +33,7 @@ cdef enum:
 cdef int find_peers() except -1:
     """Once; not before all of pytofu has been imported."""
     global _hub_ampe, _hub_chnls, _hub_links
-    global _link_answering, _link_asking, _link_budget, _link_heard
-    global _budget_left
+    global _link_answering, _link_asking, _link_heard
     global _outlet_ampe, _outlet_chnls, _outlet_number, _outlet_room, _outlet_senders
     global _asking_budget, _asking_busy, _asking_features, _asking_in_line, _asking_leaving, _asking_next_id
     global _asking_on_idle, _asking_open, _asking_outlet, _asking_slots, _asking_waiting
@@ -55,11 +53,10 @@ cdef int find_peers() except -1:
     from trio import current_effective_deadline as _effective_deadline
     from trio.lowlevel import reschedule as _reschedule
 
-    from pytofu.peers import answering, asking, assembly, calls, hub, incoming, link, outlet, wire
+    from pytofu.peers import answering, asking, calls, hub, incoming, link, outlet, wire
 
     _link_answering, _link_asking = Slot(link.Link, "answering"), Slot(link.Link, "asking")
-    _link_budget, _link_heard = Slot(link.Link, "_budget"), Slot(link.Link, "heard")
-    _budget_left = Slot(assembly.Budget, "left")
+    _link_heard = Slot(link.Link, "heard")
     _outlet_ampe, _outlet_chnls = Slot(outlet.Outlet, "_ampe"), Slot(outlet.Outlet, "_chnls")
     _outlet_number, _outlet_room = Slot(outlet.Outlet, "number"), Slot(outlet.Outlet, "_room")
     _outlet_senders = Slot(outlet.Outlet, "_senders")
@@ -174,7 +171,7 @@ cdef bint is_taken(hub, Message message) except -1:
     if proto != _REQUEST and proto != _RESPONSE:
         return False
     link = (<dict>_hub_links.get(hub)).get(header.channel_number)
-    if link is None or not _link_asking.is_in(link) or _budget_left.get(_link_budget.get(link)) < 0:
+    if link is None or not _link_asking.is_in(link):
         return False
     headers = _read_headers(message) if header.text_headers_len else _no_headers
     if proto == _REQUEST:
