@@ -5,6 +5,7 @@ from cpython.contextvars cimport PyContext_CopyCurrent
 from libc.math cimport INFINITY
 
 cdef extern from "Python.h":
+    bint PyCoro_CheckExact(thing)
     object PyType_GenericAlloc(PyTypeObject* kind, Py_ssize_t count)
 
 # Of peers, by class; found once, when the first message comes or the first call is made.
@@ -19,8 +20,8 @@ cdef Slot _answering_handler, _answering_refusing
 cdef Slot _incoming_body, _incoming_headers, _incoming_method, _incoming_missed, _incoming_stream, _incoming_topic
 cdef object _Incoming, _no_headers, _never
 cdef object _effective_deadline, _reschedule
-cdef object _encoded_once, _read_headers, _read_timeout, _request_lines, _timeout_line, _user_headers
-cdef object _METHOD, _REFUSED, _STATUS, _TIMEOUT, _REQUEST_CODE, _RESPONSE_CODE
+cdef object _coroutine_of, _encoded_once, _read_headers, _read_timeout, _request_lines, _timeout_line, _user_headers
+cdef object _METHOD, _REFUSED, _STATUS, _TIMEOUT, _REQUEST_CODE
 cdef tuple _NO_ORDINARY_REQUEST
 cdef object _ALWAYS = AllocationStrategy.ALWAYS
 cdef Py_ssize_t _PART_LEN
@@ -43,8 +44,8 @@ cdef int find_peers() except -1:
     global _incoming_body, _incoming_headers, _incoming_method, _incoming_missed, _incoming_stream, _incoming_topic
     global _Incoming, _no_headers, _never
     global _effective_deadline, _reschedule
-    global _encoded_once, _read_headers, _read_timeout, _request_lines, _timeout_line, _user_headers
-    global _METHOD, _REFUSED, _STATUS, _TIMEOUT, _REQUEST_CODE, _RESPONSE_CODE
+    global _coroutine_of, _encoded_once, _read_headers, _read_timeout, _request_lines, _timeout_line, _user_headers
+    global _METHOD, _REFUSED, _STATUS, _TIMEOUT, _REQUEST_CODE
     global _NO_ORDINARY_REQUEST
     global _PART_LEN, _ROW
     if _hub_ampe is not None:
@@ -53,7 +54,7 @@ cdef int find_peers() except -1:
     from trio import current_effective_deadline as _effective_deadline
     from trio.lowlevel import reschedule as _reschedule
 
-    from pytofu.peers import answering, asking, calls, hub, incoming, link, outlet, wire
+    from pytofu.peers import answering, asking, calls, ctrl_c, hub, incoming, link, outlet, wire
 
     _link_answering, _link_asking = Slot(link.Link, "answering"), Slot(link.Link, "asking")
     _link_heard = Slot(link.Link, "heard")
@@ -78,12 +79,13 @@ cdef int find_peers() except -1:
     _incoming_method, _incoming_missed = Slot(_Incoming, "method"), Slot(_Incoming, "missed")
     _incoming_stream, _incoming_topic = Slot(_Incoming, "stream"), Slot(_Incoming, "topic")
     _no_headers, _never = incoming.NO_HEADERS, answering._NEVER
+    _coroutine_of = ctrl_c.coroutine_of
     _encoded_once, _request_lines = calls._encoded_once, calls.request_lines
     _timeout_line = calls.timeout_line
     _read_headers, _read_timeout, _user_headers = wire.read_headers, wire.read_timeout, wire.user_headers
     _METHOD, _REFUSED, _STATUS, _TIMEOUT = wire.METHOD, wire.REFUSED, wire.STATUS, wire.TIMEOUT
     _NO_ORDINARY_REQUEST = (wire.SUBSCRIBE, wire.STREAM, wire.ITEM)
-    _REQUEST_CODE, _RESPONSE_CODE = _OPCODE.REQUEST, _OPCODE.RESPONSE
+    _REQUEST_CODE = _OPCODE.REQUEST
     _PART_LEN, _ROW = wire.PART_LEN, hub._ROW
     _hub_ampe, _hub_chnls = Slot(hub.Hub, "ampe"), Slot(hub.Hub, "chnls")
     _hub_links = Slot(hub.Hub, "links")
@@ -313,14 +315,19 @@ cdef class _Handling:
             return self.given_up
         return self.scope.cancel_called
 
-    def request(self):
-        if self.assembly is not None:
-            return _Handling._pure.request(self)
+    def start(self, handler):
         find_peers()
+        if self.assembly is not None:
+            return _Handling._pure.start(self, handler)
+        if self.is_over():
+            return None
         headers = self.headers
-        if not headers:
-            return Incoming_of(self.body, _no_headers, "", self.stream)
-        return Incoming_of(self.body, _user_headers(headers), headers.get(_METHOD, ""), self.stream)
+        if headers:
+            request = Incoming_of(self.body, _user_headers(headers), headers.get(_METHOD, ""), self.stream)
+        else:
+            request = Incoming_of(self.body, _no_headers, "", self.stream)
+        awaitable = handler(request)
+        return awaitable if PyCoro_CheckExact(awaitable) else _coroutine_of(handler, awaitable)
 
 
 cdef bint is_started(answering, Message message, ident, headers) except -1:
@@ -367,27 +374,19 @@ def Answering__next(self, handler, helpers):
     return handling
 
 
-def Answering__answered_at_once(self, handling, lines, body):
+def Answering__is_answered(self, handling, handler, lines, body):
     if (
         type(handling) is not _Handling
         or (<_Handling>handling).stream is not None
+        or (<_Handling>handling).assembly is not None
         or type(lines) is not bytes
         or type(body) is not bytes
         or len(<bytes>body) > _PART_LEN
+        or _answering_waiting.get(self)
         or (<_Handling>handling).is_over()
+        or not posted_in_turn(_answering_outlet.get(self), _RESPONSE, (<_Handling>handling).ident, lines, body)
     ):
-        return Answering__answered_at_once.__wrapped__(self, handling, lines, body)
-    outlet = _answering_outlet.get(self)
-    if posted_in_turn(outlet, _RESPONSE, (<_Handling>handling).ident, lines, body):
-        return True
-    return outlet.post_in_turn(_RESPONSE_CODE, (<_Handling>handling).ident, lines, body)
-
-
-def Answering__is_done(self, handling, handler):
-    if type(handling) is not _Handling or (<_Handling>handling).assembly is not None or _answering_waiting.get(self):
-        return Answering__is_done.__wrapped__(self, handling, handler)
-    if (<_Handling>handling).is_over():
-        return False
+        return Answering__is_answered.__wrapped__(self, handling, handler, lines, body)
     cdef dict by_id = _answering_by_id.get(self)
     cdef set running = _answering_running.get(self)
     (<_Handling>handling).scope = None

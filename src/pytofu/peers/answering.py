@@ -1,7 +1,7 @@
 """What the peer asks of this side: requests on one link, and the handlers at work on them."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -11,9 +11,9 @@ import trio
 from pytofu._choice import compiled, twin
 from pytofu.peers.assembly import Assembly, Budget
 from pytofu.peers.calls import Respond, Result, result_of, result_of_error
-from pytofu.peers.ctrl_c import run_program
+from pytofu.peers.ctrl_c import started, unprotected
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered
-from pytofu.peers.incoming import NO_HEADERS, Incoming
+from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.streams import AcceptedStream
 from pytofu.peers.topics import Subscriber, Topics
@@ -94,15 +94,18 @@ class _Handling:
         assert self.scope is not None
         return self.scope.cancel_called
 
-    def request(self) -> Incoming:
-        """What its handler is given."""
+    def start(self, handler: Respond) -> Coroutine[object, object, bytes | Reply | None] | None:
+        """Its handler, for `unprotected`; None if it is too late already. Raises as `started`."""
+        if self.is_cut_short():
+            return None
         headers = self.headers
-        return Incoming(
+        request = Incoming(
             self.body if self.assembly is None else self.assembly.take(),
             user_headers(headers) if headers else NO_HEADERS,
             headers.get(METHOD, ""),
             self.stream,
         )
+        return started(handler, request)
 
 
 if compiled and not TYPE_CHECKING:
@@ -345,8 +348,7 @@ class Answering:
                         if handling.deadline != deadline:
                             scope.deadline = deadline = handling.deadline
                         handling.scope = scope
-                        await self._carry_out(handling, handler)
-                        if not self._is_done(handling, handler):
+                        if not await self._carry_out(handling, handler):
                             break  # which is no other handler's business
                         handling = None
             except Exception as error:
@@ -360,21 +362,25 @@ class Answering:
             if handling is not None:
                 self._done(handling, handler)
 
-    async def _carry_out(self, handling: _Handling, handler: Respond) -> None:
+    async def _carry_out(self, handling: _Handling, handler: Respond) -> bool:
+        """Run its handler, and answer; whether it was not cut short, and is done with."""
         if handling.given_up:
-            return
-        if handling.is_cut_short():  # too late already
-            await trio.lowlevel.checkpoint_if_cancelled()
-        request = handling.request()
+            return self._is_done(handling, handler)
         try:
-            lines, body = result_of(await run_program(handler, request), self._budget.longest)
+            program = handling.start(handler)
+            if program is None:
+                await trio.sleep_forever()  # it is cancelled
+            try:
+                lines, body = result_of(await unprotected(program), self._budget.longest)
+            finally:
+                program.close()
         except Exception as error:
             if self._has_only_noticed_the_end(handling, error):
-                return
-            lines, body = result_of_error(error, request.method)
+                return self._is_done(handling, handler)
+            lines, body = result_of_error(error, handling.headers.get(METHOD, ""))
         try:  # not `suppress`: this is the hot path
-            if self._answered_at_once(handling, lines, body):
-                return
+            if self._is_answered(handling, handler, lines, body):
+                return True
             if handling.stream is not None:
                 await handling.stream.send_result(lines, body)
             elif len(body) > PART_LEN:
@@ -383,15 +389,21 @@ class Answering:
                 await self._outlet.send(OpCode.RESPONSE, handling.ident, lines, body)
         except (NotSent, Unanswered, RemoteError, InvalidMessageIdException):
             pass  # nobody is there to hear it, or the request's id (0) is none to answer to
+        return self._is_done(handling, handler)
 
-    def _answered_at_once(self, handling: _Handling, lines: bytes, body: bytes) -> bool:
-        """Whether nothing has to be waited for, and the answer is posted."""
-        return (
-            handling.stream is None
-            and len(body) <= PART_LEN
-            and not handling.is_cut_short()
-            and self._outlet.post_in_turn(OpCode.RESPONSE, handling.ident, lines, body)
-        )
+    def _is_answered(
+        self, handling: _Handling, handler: Respond, lines: bytes, body: bytes
+    ) -> bool:
+        """Whether nothing has to be waited for: then it is answered, and done with."""
+        if (
+            handling.stream is not None
+            or len(body) > PART_LEN
+            or handling.is_cut_short()
+            or not self._outlet.post_in_turn(OpCode.RESPONSE, handling.ident, lines, body)
+        ):
+            return False
+        self._done(handling, handler)
+        return True
 
     def _has_only_noticed_the_end(self, handling: _Handling, error: Exception) -> bool:
         """Whether a handler has failed to reach the peer that asked, since that is gone.
@@ -442,5 +454,4 @@ class Answering:
 
 if compiled and not TYPE_CHECKING:
     Answering._next = twin(Answering._next)
-    Answering._answered_at_once = twin(Answering._answered_at_once)
-    Answering._is_done = twin(Answering._is_done)
+    Answering._is_answered = twin(Answering._is_answered)
