@@ -99,7 +99,7 @@ class Group(GroupContext):
         kind = reactor.best()
         if kind is None:
             return TaskReactor(self.start)
-        return kind(self, self._turn.leaderless)
+        return kind(self, self._turn, self.options.busy_poll)
 
     # ------------------------------------------------------------------ the task
 
