@@ -17,6 +17,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from pytofu import Holder, OpCode
 from pytofu.engine import passes
 from pytofu.engine import reactor as module
+from pytofu.engine.busy_polling import _FEW
 from pytofu.engine.reactor import EpollReactor, KqueueReactor, PollingReactor, Turns, best
 from pytofu.engine.readiness import Source
 from pytofu.engine.turns import EndOfTurn
@@ -401,10 +402,11 @@ async def test_who_was_ready_soon_is_asked_for_before_the_loop_sleeps(
 ) -> None:
     one, peer = world.pair("one")
     world.reactor.watch(one, read=True, write=False)
-    world.turn.polling.before_sleep(PATIENCE)  # the loop goes to sleep
-    async with leading(world):
-        peer.send(b"a")
-    one.sock.recv(1)
+    for _ in range(_FEW):
+        world.turn.polling.before_sleep(PATIENCE)
+        async with leading(world):
+            peer.send(b"a")
+        one.sock.recv(1)
     assert not world.reactor.is_ready()
     sends = iter([b"", b"", b"b"])
     monkeypatch.setattr(os, "sched_yield", lambda: peer.send(next(sends)))

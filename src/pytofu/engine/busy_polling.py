@@ -2,10 +2,10 @@
 
 To fall asleep and be woken takes the system several times as long as a peer on the same machine
 takes to answer, and on a virtual machine more processor time than all else that a message costs.
-So where the last wait was short, the next is expected to be. Only a wait that ends within the
-limit is short, whether it was slept through or not; the first that is longer ends the asking, until
-the system has woken the loop that quickly again. So at most every other wait is asked in vain, for
-the limit at the most.
+So where the last few waits were short, the next is expected to be. A wait is short if one of the
+pollers ended it within the limit, whether the loop slept or not; one that is longer, or that
+something else has ended, a timer or another library's socket, ends the asking until there have been
+a few short ones again. So of some waits at most one is asked in vain, for the limit at the most.
 
 A core that another program wants is given up between two questions: the peer may need just that
 one to answer.
@@ -17,6 +17,9 @@ from typing import Any, Final, Protocol
 
 _os: Final[Any] = os
 """For what type checkers know of on other systems only."""
+
+
+_FEW: Final = 4
 
 
 class Pollable(Protocol):
@@ -33,22 +36,32 @@ class Pollable(Protocol):
 class BusyPolling:
     """What is known of the waits of one loop."""
 
-    __slots__ = ("_expected", "_since")
+    __slots__ = ("_candidates", "_in_a_row", "_since", "_was_short")
 
     def __init__(self) -> None:
         self._since = 0.0
-        self._expected: set[Pollable] = set()  # whose last wait was short
+        self._was_short = False  # the last wait
+        self._in_a_row = 0  # short waits
+        self._candidates: set[Pollable] = set()  # who has ended one of these
 
     def before_sleep(self, timeout: float) -> None:
         """Nobody has anything to do for `timeout` seconds: ask those that may be ready soon."""
+        if self._was_short:
+            self._in_a_row += 1
+        else:
+            self._in_a_row = 0
+            self._candidates.clear()
+        self._was_short = False
         since = self._since = perf_counter()
-        while self._expected:
-            for reactor in tuple(self._expected):
+        if self._in_a_row < _FEW:
+            return
+        while self._candidates:
+            for reactor in tuple(self._candidates):
                 waited = perf_counter() - since
                 if waited >= timeout:
                     return
                 if waited >= reactor.busy_poll:
-                    self._expected.remove(reactor)
+                    self._candidates.remove(reactor)
                 elif reactor.is_ready():
                     return
             _os.sched_yield()
@@ -56,10 +69,9 @@ class BusyPolling:
     def woken_by(self, reactor: Pollable) -> None:
         """The loop has something to do again: this one is ready."""
         if perf_counter() - self._since < reactor.busy_poll:
-            self._expected.add(reactor)
-        else:
-            self._expected.discard(reactor)
+            self._was_short = True
+            self._candidates.add(reactor)
 
     def forget(self, reactor: Pollable) -> None:
         """It is about to close."""
-        self._expected.discard(reactor)
+        self._candidates.discard(reactor)
