@@ -7,8 +7,9 @@ pollers ended it within the limit, whether the loop slept or not; one that is lo
 something else has ended, a timer or another library's socket, ends the asking until there have been
 a few short ones again. So of some waits at most one is asked in vain, for the limit at the most.
 
-A core that another program wants is given up between two questions: the peer may need just that
-one to answer.
+Between two questions the core is given up. If somebody else takes it, which may be the peer itself,
+that ends the asking as well: such a core would not have fallen asleep, and who sleeps is preferred
+to who asks.
 """
 
 import os
@@ -20,6 +21,10 @@ _os: Final[Any] = os
 
 
 _FEW: Final = 4
+"""Short waits in a row after which the next is expected to be one."""
+
+_TAKEN: Final = 10e-6
+"""Seconds for which a core is away if somebody else takes it; else it is back in one or two."""
 
 
 class Pollable(Protocol):
@@ -53,9 +58,7 @@ class BusyPolling:
             self._candidates.clear()
         self._was_short = False
         since = self._since = perf_counter()
-        if self._in_a_row < _FEW:
-            return
-        while self._candidates:
+        while self._in_a_row >= _FEW:
             for reactor in tuple(self._candidates):
                 waited = perf_counter() - since
                 if waited >= timeout:
@@ -64,7 +67,8 @@ class BusyPolling:
                     self._candidates.remove(reactor)
                 elif reactor.is_ready():
                     return
-            _os.sched_yield()
+            if not self._candidates or _somebody_takes_the_core():
+                self._in_a_row = 0
 
     def woken_by(self, reactor: Pollable) -> None:
         """The loop has something to do again: this one is ready."""
@@ -75,3 +79,9 @@ class BusyPolling:
     def forget(self, reactor: Pollable) -> None:
         """It is about to close."""
         self._candidates.discard(reactor)
+
+
+def _somebody_takes_the_core() -> bool:
+    given_up = perf_counter()
+    _os.sched_yield()
+    return perf_counter() - given_up > _TAKEN
