@@ -187,8 +187,8 @@ class Options:
     thinks right."""
 
     busy_poll: float = attrs.field(default=100e-6, validator=[ge(0), le(0.01)])
-    """For which, before the loop sleeps, the sockets are asked again and again, if the last few
-    waits were no longer than that: who is answered so quickly does not sleep. 0: always sleep."""
+    """For which, before the loop sleeps, the sockets are asked again and again, where answers have
+    come about that soon the last few times: nobody sleeps for so short a wait. 0: always sleep."""
 
     # ------------------------------------------------------------------ the system's buffers
 
