@@ -37,6 +37,8 @@ INSIDE: Final = frozenset(
         "engine.observer.Traffic",
         "engine.posting.Poster",
         "engine.queues.SendQueues",
+        "peers.answering._Handling",
+        "peers.calls.Call",
         "protocol.framing.FrameReader",
         "protocol.framing.FrameWriter",
         "public.ampe.Ampe",

@@ -30,8 +30,9 @@ class GroupContext(ABC):
     admission: Admission
     readiness: Readiness
     deadlines: Deadlines
-    channels: "set[Channel]"
-    """Those that are open."""
+    channels: "dict[Channel, None]"
+    """Those that are open, in the order of coming. No set: with thousands it is three times as
+    large."""
     short_of_share: "set[Channel]"
     """Those that have used up their share of the budget."""
     closing: bool
