@@ -319,12 +319,16 @@ def Group_work(self):
         self._work_later()
 
 
+cdef bint is_quiet(channel) except -1:
+    return not _inbox.get(channel) if type(channel) is _IoChannel else channel.is_quiet
+
+
 def Group__work_on_quiet(self):
     find_slots()
     channels, this = _with_work.get(self), _Pass()
     for _ in range(len(channels)):
         channel = _popleft(channels)
-        if not (not _inbox.get(channel) if type(channel) is _IoChannel else channel.is_quiet):
+        if not is_quiet(channel):
             _append(channels, channel)
             continue
         _is_listed.set(channel, False)

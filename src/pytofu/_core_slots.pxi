@@ -57,7 +57,7 @@ cdef Slot _again, _bell, _epoll, _left, _sources, _turns
 cdef dict _passes, _reactor_module
 cdef object _IoChannel, _Pass, _SocketLink_receive, _SocketLink_send, _current_time
 cdef object _FINISHING, _OPEN, _READABLE, _WRITABLE
-cdef object _wrote_protected
+cdef object _wrote_protected  # of the writer; None while there is no engine
 
 
 cdef int find_slots() except -1:
