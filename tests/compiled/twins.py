@@ -34,6 +34,7 @@ INSIDE: Final = frozenset(
         "engine.accounts.ChannelAccount",
         "engine.accounts._Loans",
         "engine.fair_mailbox.FairMailBox",
+        "engine.observer.Traffic",
         "engine.posting.Poster",
         "engine.queues.SendQueues",
         "peers.calls.Call",
