@@ -26,7 +26,6 @@ cdef class Poster:
     cdef public long long answered
 
     def __init__(self, group, numbers, mailbox):
-        find_slots()
         Poster._pure.__init__(self, group, numbers, mailbox)
 
     cdef bint posted(self, Message message) except -1:
