@@ -17,7 +17,7 @@ cdef class Budget:
     cdef public object _token
     cdef public object _waiting
     cdef public set _warned
-    cdef public bint _watching
+    cdef public object _watching
     cdef public long long bytes_held
     cdef public long long bytes_unfinished
     cdef public long long free
@@ -39,7 +39,7 @@ cdef class Budget:
         self.spells = 0
         self.max_bytes = max_bytes
         self.thread = PyThread_get_thread_ident()
-        self._dry = False
+        self._dry = self._watching = False
         self._waiting = deque()
         self._warned = set()
         self._loans = _Loans(self)
