@@ -1,7 +1,5 @@
 """pytofu: message passing between programs, on Trio, wire-compatible with Zig tofu."""
 
-from importlib import import_module as _import_module
-
 from pytofu._choice import compiled
 from pytofu.engine.mailbox import MailBox, MailBoxStatus
 from pytofu.engine.options import Options
@@ -200,7 +198,3 @@ __all__ = [
     "with_error_propagation",
     "with_pool_message",
 ]
-
-if compiled:  # pragma: no cover  # what is measured is the pure Python
-    # In the one thread that imports, before several can come at once.
-    _import_module("pytofu._core").find_slots()

@@ -9,6 +9,7 @@ cdef enum:
 
 cdef bint is_ordinary(channel) except -1:
     """Whether it is what the slots are those of, and so is what it works with."""
+    find_slots()
     return (
         _account.is_in(channel)
         and _state.is_in(_conversation.get(channel))
@@ -163,6 +164,7 @@ cdef int schedule(group, channel) except -1:
 
 
 def Group_work(self):
+    find_slots()
     channels = _with_work.get(self)
     this = None
     while channels:
@@ -185,6 +187,7 @@ def Group_work(self):
 
 
 def SocketLink_receive(self, size):
+    find_slots()
     try:
         data = _receive.get(self)(size)
     except BlockingIOError:
@@ -195,6 +198,7 @@ def SocketLink_receive(self, size):
 
 
 def SocketLink_send(self, data):
+    find_slots()
     try:
         return _send.get(self)(data, _NO_SIGNAL)
     except BlockingIOError:

@@ -26,6 +26,7 @@ cdef class Poster:
     cdef public long long answered
 
     def __init__(self, group, numbers, mailbox):
+        find_slots()
         Poster._pure.__init__(self, group, numbers, mailbox)
 
     cdef bint posted(self, Message message) except -1:

@@ -78,6 +78,7 @@ cdef class Ampe(Belonging):
     cdef public object _engine
 
     def __init__(self, engine):
+        find_slots()
         Ampe._pure.__init__(self, engine)
 
     def get(self, strategy=AllocationStrategy.ALWAYS):
@@ -108,8 +109,16 @@ cdef class Ampe(Belonging):
         return True
 
 
+cdef Slot _ampe = None, _strategy = None
+
+
 def borrowed_message___enter__(self):
-    if _ampe.is_in(self) and _held.get(self) is None:
+    global _ampe, _strategy
+    if _strategy is None:
+        from pytofu.public.borrowing import borrowed_message
+
+        _ampe, _strategy = Slot(borrowed_message, "_ampe"), Slot(borrowed_message, "_strategy")
+    if _held is not None and _ampe.is_in(self) and _held.get(self) is None:
         ampe = _ampe.get(self)
         if type(ampe) is Ampe and (<Ampe>ampe).can_lend(_strategy.get(self)):
             _held.set(self, (<Ampe>ampe)._budget.lend())
@@ -118,7 +127,7 @@ def borrowed_message___enter__(self):
 
 
 def borrowed_message___exit__(self, exc_type, exc, traceback):
-    if _ampe.is_in(self):
+    if _ampe is not None and _ampe.is_in(self):
         ampe = _ampe.get(self)
         if type(ampe) is Ampe and (<Ampe>ampe).took_back(self):
             return None

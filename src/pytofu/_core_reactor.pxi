@@ -5,6 +5,7 @@ cdef enum:
 
 
 def PollingReactor_serve(self):
+    find_slots()
     cdef list ready
     if _epoll.is_in(self):
         ready = _epoll.get(self).poll(0, _reactor_module["_MOST_EVENTS"])

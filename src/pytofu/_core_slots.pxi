@@ -44,8 +44,8 @@ cdef class Slot:
         Py_XDECREF(former)
 
 
-# Of a holder, and one that borrows; of a channel, its link and its conversation; of a group, its traffic and its reactor.
-cdef Slot _held, _ampe, _strategy
+# Of a holder; of a channel, its link and its conversation; of a group, its traffic and its reactor.
+cdef Slot _held = None
 cdef Slot _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
 cdef Slot _group, _has_work, _high_water, _inbox, _is_listed, _is_open, _link, _queued, _senders, _short
 cdef Slot _writes_after_reading
@@ -60,9 +60,9 @@ cdef object _Pass, _current_time
 cdef object _NO_SIGNAL, _OPEN, _READABLE, _WRITABLE
 
 
-def find_slots():
-    """Once, when all of pytofu has been imported, and before there is more than one thread to use it."""
-    global _held, _ampe, _strategy
+cdef int find_slots() except -1:
+    """Once; not before all of pytofu has been imported."""
+    global _held
     global _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
     global _group, _has_work, _high_water, _inbox, _is_listed, _is_open, _link, _queued, _senders, _short
     global _writes_after_reading
@@ -74,6 +74,8 @@ def find_slots():
     global _again, _bell, _epoll, _left, _sources, _turns, _reactor_module
     global _Pass, _current_time
     global _NO_SIGNAL, _OPEN, _READABLE, _WRITABLE
+    if _held is not None:
+        return 0
     from trio import current_time as _current_time
 
     from pytofu.engine.context import Channel
@@ -89,12 +91,8 @@ def find_slots():
     from pytofu.links.base import Wait
     from pytofu.protocol.conversation import Conversation
     from pytofu.protocol.lifecycle import State
-    from pytofu.public.borrowing import borrowed_message
     from pytofu.values.holder import Holder
 
-    _of_message()
-    _held = Slot(Holder, "_value")
-    _ampe, _strategy = Slot(borrowed_message, "_ampe"), Slot(borrowed_message, "_strategy")
     _alarm = Slot(Timed, "alarm")
     _group, _has_work = Slot(Channel, "group"), Slot(Channel, "has_work")
     _is_listed = Slot(Channel, "is_listed")
@@ -125,3 +123,5 @@ def find_slots():
     _epoll = Slot(reactor.EpollReactor, "_epoll")
     _NO_SIGNAL, _OPEN = sockets._NO_SIGNAL, State.OPEN
     _READABLE, _WRITABLE = Wait.READABLE, Wait.WRITABLE
+    _held = Slot(Holder, "_value")  # last: whoever finds it finds all
+    return 0
