@@ -9,6 +9,7 @@ where it is needed.
 """
 
 import struct
+from os import strerror
 
 cimport cython
 
@@ -151,6 +152,8 @@ include "_core_message.pxi"
 include "_core_framing.pxi"
 include "_core_mailbox.pxi"
 include "_core_posting.pxi"
+include "_core_links.pxi"
 include "_core_channel.pxi"
 include "_core_reactor.pxi"
 include "_core_public.pxi"
+include "_core_peers.pxi"

@@ -446,3 +446,4 @@ class Group(GroupContext):
 
 if compiled and not TYPE_CHECKING:
     Group.work = twin(Group.work)
+    Group._work_on_quiet = twin(Group._work_on_quiet)

@@ -1,18 +1,19 @@
 """What the peer asks of this side: requests on one link, and the handlers at work on them."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.peers.assembly import Assembly, Budget
 from pytofu.peers.calls import Respond, Result, result_of, result_of_error
-from pytofu.peers.ctrl_c import run_program
+from pytofu.peers.ctrl_c import started, unprotected
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered
-from pytofu.peers.incoming import NO_HEADERS, Incoming
+from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.streams import AcceptedStream
 from pytofu.peers.topics import Subscriber, Topics
@@ -58,22 +59,33 @@ class Spawn(Protocol):
 class _Handling:
     """One request: its body while that comes in, then its turn to wait for, then its handler."""
 
-    # What few requests have is the class's until it is set.
-    assembly: Assembly | None = None  # of a body that comes in parts
-    stream: AcceptedStream | None = None
-    held: Holder[Message] | None = None  # while it waits
-    running: bool = False
-    given_up: bool = False
-    scope: trio.CancelScope | None = None  # around its handler, while that runs
-    deadline: float = _NEVER
+    __slots__ = (
+        "assembly",
+        "body",
+        "deadline",
+        "given_up",
+        "headers",
+        "held",
+        "ident",
+        "running",
+        "scope",
+        "stream",
+    )
 
     def __init__(self, ident: int, headers: Headers) -> None:
         self.ident: int = ident
         self.headers: Headers = headers
         self.body: bytes = b""
-        if TIMEOUT in headers:
-            # The time runs from the beginning, also while it waits for its turn.
-            self.deadline = trio.current_time() + read_timeout(headers[TIMEOUT])
+        self.assembly: Assembly | None = None  # of a body that comes in parts
+        self.stream: AcceptedStream | None = None
+        self.held: Holder[Message] | None = None  # while it waits
+        self.running: bool = False
+        self.given_up: bool = False
+        self.scope: trio.CancelScope | None = None  # around its handler, while that runs
+        # The time runs from the beginning, also while it waits for its turn.
+        self.deadline: float = (
+            trio.current_time() + read_timeout(headers[TIMEOUT]) if TIMEOUT in headers else _NEVER
+        )
 
     def is_cut_short(self) -> bool:
         """Of one whose turn has come: whether it is given up, or its time is over."""
@@ -82,6 +94,23 @@ class _Handling:
         assert self.scope is not None
         return self.scope.cancel_called
 
+    def start(self, handler: Respond) -> Coroutine[object, object, bytes | Reply | None] | None:
+        """Its handler, for `unprotected`; None if it is too late already. Raises as `started`."""
+        if self.is_cut_short():
+            return None
+        headers = self.headers
+        request = Incoming(
+            self.body if self.assembly is None else self.assembly.take(),
+            user_headers(headers) if headers else NO_HEADERS,
+            headers.get(METHOD, ""),
+            self.stream,
+        )
+        return started(handler, request)
+
+
+if compiled and not TYPE_CHECKING:
+    _Handling = twin(_Handling)
+
 
 class Answering:
     """Runs a handler for each request, `limit` at a time; the others wait.
@@ -89,6 +118,25 @@ class Answering:
     A request that waits keeps its message from the pool, so that the engine sees who makes it
     wait and stops reading from that peer. Whoever gives up, or goes, takes his handlers along.
     """
+
+    __slots__ = (
+        "_ampe",
+        "_budget",
+        "_by_id",
+        "_coming",
+        "_context",
+        "_limit",
+        "_on_idle",
+        "_outlet",
+        "_ready",
+        "_running",
+        "_spawn",
+        "_subscribers",
+        "_waiting",
+        "handler",
+        "refusing",
+        "topics",
+    )
 
     def __init__(
         self,
@@ -260,18 +308,30 @@ class Answering:
 
     async def _carry_out_what_is_ready(self, handler: Respond, helpers: int) -> None:
         self._coming -= 1
-        # A handler that has set context variables was the last one to see them. What it leaves
-        # behind is carried out by those who stand by.
-        while self._ready and self._is_context_clean():
+        while self._is_for_more():
             await self._carry_out_in_one_scope(handler, helpers)
             if self._ready:
                 await trio.lowlevel.checkpoint()
 
-    def _is_context_clean(self) -> bool:
+    def _is_for_more(self) -> bool:
+        """Whether there is a handler to run, and the task's context is what it has to begin with.
+
+        A handler that has set context variables was the last one to see them. What it leaves
+        behind is carried out by those who stand by.
+        """
         try:
-            return copy_context() == self._context
+            return bool(self._ready) and copy_context() == self._context
         except Exception:  # of a value that cannot be compared
             return False
+
+    def _next(self, handler: Respond, helpers: int) -> _Handling | None:
+        """The next that is ready, if this task is for it, with others called to stand by."""
+        if not self._is_for_more():
+            return None
+        handling = self._ready.popleft()
+        while self._coming < helpers and self._coming < len(self._ready):
+            self._call_task(handler)
+        return handling
 
     async def _carry_out_in_one_scope(self, handler: Respond, helpers: int) -> None:
         handling: _Handling | None = None
@@ -282,21 +342,15 @@ class Answering:
             try:
                 with scope:
                     for _ in range(_ROW):
-                        if not self._ready:
+                        handling = self._next(handler, helpers)
+                        if handling is None:
                             break
-                        handling = self._ready.popleft()
-                        while self._coming < helpers and self._coming < len(self._ready):
-                            self._call_task(handler)
                         if handling.deadline != deadline:
                             scope.deadline = deadline = handling.deadline
                         handling.scope = scope
-                        await self._carry_out(handling, handler)
-                        if handling.is_cut_short():
+                        if not await self._carry_out(handling, handler):
                             break  # which is no other handler's business
-                        self._done(handling, handler)
                         handling = None
-                        if not self._is_context_clean():
-                            break
             except Exception as error:
                 assert handling is not None
                 failure = result_of_error(error, handling.headers.get(METHOD, ""))
@@ -308,36 +362,48 @@ class Answering:
             if handling is not None:
                 self._done(handling, handler)
 
-    async def _carry_out(self, handling: _Handling, handler: Respond) -> None:
+    async def _carry_out(self, handling: _Handling, handler: Respond) -> bool:
+        """Run its handler, and answer; whether it was not cut short, and is done with."""
         if handling.given_up:
-            return
-        if handling.is_cut_short():  # too late already
-            await trio.lowlevel.checkpoint_if_cancelled()
-        headers = handling.headers
-        request = Incoming(
-            handling.body if handling.assembly is None else handling.assembly.take(),
-            user_headers(headers) if headers else NO_HEADERS,
-            headers.get(METHOD, ""),
-            handling.stream,
-        )
+            return self._is_done(handling, handler)
         try:
-            lines, body = result_of(await run_program(handler, request), self._budget.longest)
+            program = handling.start(handler)
+            if program is None:
+                await trio.sleep_forever()  # it is cancelled
+            try:
+                lines, body = result_of(await unprotected(program), self._budget.longest)
+            finally:
+                program.close()
         except Exception as error:
             if self._has_only_noticed_the_end(handling, error):
-                return
-            lines, body = result_of_error(error, request.method)
-        ident = handling.ident
+                return self._is_done(handling, handler)
+            lines, body = result_of_error(error, handling.headers.get(METHOD, ""))
         try:  # not `suppress`: this is the hot path
+            if self._is_answered(handling, handler, lines, body):
+                return True
             if handling.stream is not None:
                 await handling.stream.send_result(lines, body)
             elif len(body) > PART_LEN:
-                await self._outlet.send_parts(OpCode.RESPONSE, ident, lines, body)
-            elif handling.is_cut_short() or not self._outlet.post_in_turn(
-                OpCode.RESPONSE, ident, lines, body
-            ):
-                await self._outlet.send(OpCode.RESPONSE, ident, lines, body)
+                await self._outlet.send_parts(OpCode.RESPONSE, handling.ident, lines, body)
+            else:
+                await self._outlet.send(OpCode.RESPONSE, handling.ident, lines, body)
         except (NotSent, Unanswered, RemoteError, InvalidMessageIdException):
             pass  # nobody is there to hear it, or the request's id (0) is none to answer to
+        return self._is_done(handling, handler)
+
+    def _is_answered(
+        self, handling: _Handling, handler: Respond, lines: bytes, body: bytes
+    ) -> bool:
+        """Whether nothing has to be waited for: then it is answered, and done with."""
+        if (
+            handling.stream is not None
+            or len(body) > PART_LEN
+            or handling.is_cut_short()
+            or not self._outlet.post_in_turn(OpCode.RESPONSE, handling.ident, lines, body)
+        ):
+            return False
+        self._done(handling, handler)
+        return True
 
     def _has_only_noticed_the_end(self, handling: _Handling, error: Exception) -> bool:
         """Whether a handler has failed to reach the peer that asked, since that is gone.
@@ -348,6 +414,13 @@ class Answering:
         if group.split((NotSent, Unanswered))[1] is not None:
             return False
         return handling.given_up or self._outlet.is_closed
+
+    def _is_done(self, handling: _Handling, handler: Respond) -> bool:
+        """Whether it was not cut short, and is done with."""
+        if handling.is_cut_short():
+            return False
+        self._done(handling, handler)
+        return True
 
     def _done(self, handling: _Handling, handler: Respond) -> None:
         handling.scope = None
@@ -377,3 +450,8 @@ class Answering:
             handling.assembly.drop()
         if not self._running and not self._waiting:
             self._on_idle()
+
+
+if compiled and not TYPE_CHECKING:
+    Answering._next = twin(Answering._next)
+    Answering._is_answered = twin(Answering._is_answered)
