@@ -129,7 +129,7 @@ def test_without_the_global_lock_there_is_no_core(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {"Py_GIL_DISABLED": 1}
-    monkeypatch.setattr(build_core.sysconfig, "get_config_var", values.get)
+    monkeypatch.setattr(sysconfig, "get_config_var", values.get)
     with pytest.raises(build_core.NoCore, match="without the global lock"):
         build_core.compile_core(tmp_path)
 
