@@ -1,9 +1,5 @@
 # What programs call for each message. All else of the classes is the pure ones', and what is wrong is theirs to say.
 
-cdef extern from "pythread.h":
-    unsigned long PyThread_get_thread_ident()
-
-
 cdef class Belonging:
     cdef public unsigned long long _thread
     cdef object __weakref__
