@@ -19,9 +19,9 @@ NAME: Final = build_core.IN_PLACE.name
 pytestmark = pytest.mark.skipif(
     os.environ.get("PYTOFU_PURE") == "1", reason="building takes long: where there is a core, once"
 )
+_HAS_LOCK: Final = not sysconfig.get_config_var("Py_GIL_DISABLED")
 needs_a_compiler = pytest.mark.skipif(
-    build_core.compiler() is None or bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
-    reason="no core can be built here",
+    build_core.compiler() is None or not _HAS_LOCK, reason="no core can be built here"
 )
 
 
@@ -112,6 +112,7 @@ def test_a_core_that_is_demanded_and_cannot_be_had_is_a_failure(project: Project
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.skipif(not _HAS_LOCK, reason="nothing is tried where there is no global lock")
 def test_what_is_no_cython_is_no_core(project: Project) -> None:
     project.source("cdef class")
     code, said = project.in_place()
@@ -122,6 +123,15 @@ def test_what_is_no_cython_is_no_core(project: Project) -> None:
 def test_where_no_core_is_wanted_nothing_is_done(project: Project) -> None:
     assert project.in_place(PYTOFU_PURE="1") == (0, "")
     assert not (project.folder / "build").exists()
+
+
+def test_without_the_global_lock_there_is_no_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"Py_GIL_DISABLED": 1}
+    monkeypatch.setattr(sysconfig, "get_config_var", values.get)
+    with pytest.raises(build_core.NoCore, match="without the global lock"):
+        build_core.compile_core(tmp_path)
 
 
 @needs_a_compiler

@@ -9,6 +9,7 @@ where it is needed.
 """
 
 import struct
+from os import strerror
 
 cimport cython
 
@@ -88,7 +89,8 @@ cdef class BinaryHeader:
 
     def check_numbers(self):
         for name, value in zip(_NAMES, self._fields(), strict=True):
-            whole_number(f"BinaryHeader.{name}", value)
+            if type(value) is not int:
+                whole_number(f"BinaryHeader.{name}", value)
 
     @classmethod
     def from_bytes(cls, data):
@@ -151,6 +153,8 @@ include "_core_message.pxi"
 include "_core_framing.pxi"
 include "_core_mailbox.pxi"
 include "_core_posting.pxi"
+include "_core_links.pxi"
 include "_core_channel.pxi"
 include "_core_reactor.pxi"
 include "_core_public.pxi"
+include "_core_peers.pxi"

@@ -2,6 +2,10 @@ from collections import deque
 
 # Accounts: what is counted for each message. All else of the classes is the pure ones' (`twin`).
 
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
+
 cdef class Message  # which it lends
 cdef class _Loans
 
@@ -12,7 +16,8 @@ cdef class Budget:
     cdef public object _loans
     cdef public object _token
     cdef public object _waiting
-    cdef public object _warned
+    cdef public set _warned
+    cdef public object _watching
     cdef public long long bytes_held
     cdef public long long bytes_unfinished
     cdef public long long free
@@ -22,6 +27,7 @@ cdef class Budget:
     cdef public long long share
     cdef public long long share_bytes
     cdef public object spells
+    cdef public unsigned long long thread
     cdef public long long watchers
 
     def __init__(self, initial, maximum, max_bytes, share):
@@ -32,10 +38,16 @@ cdef class Budget:
         self.share_bytes = max(1, int(max_bytes * share))
         self.spells = 0
         self.max_bytes = max_bytes
-        self._dry = False
+        self.thread = PyThread_get_thread_ident()
+        self._dry = self._watching = False
         self._waiting = deque()
+        self._warned = set()
         self._loans = _Loans(self)
         self._forgotten = deque()
+
+    cdef bint is_here(self) noexcept:
+        """Whether this thread is the engine's: in others nothing is counted."""
+        return PyThread_get_thread_ident() == self.thread
 
     def get(self, strategy):
         return self.lend() if self.free > 0 else Budget._pure.get(self, strategy)
@@ -74,11 +86,15 @@ cdef class _Loans:
 
     cdef int count_back(self) except -1:
         cdef Budget budget = self._budget
+        if not budget.is_here():
+            budget.credit_later(self, 0)
+            return 0
         if budget.free < budget.maximum:
             budget.free += 1
         if budget.watchers:
             budget.relieve()
         return 0
+
 
 cdef class ChannelAccount:
     cdef public Budget budget
@@ -131,6 +147,9 @@ cdef class ChannelAccount:
 
     cdef int count_back(self, long long cost) except -1:
         cdef Budget budget = self.budget
+        if not budget.is_here():
+            budget.credit_later(self, cost)
+            return 0
         self.held -= 1
         self.cost -= cost
         if budget.free < budget.maximum:

@@ -81,18 +81,28 @@ cdef class FrameReader:
         That is the rest of a large frame, so that the next call begins with a frame, or else as
         much as makes sense.
         """
+        return self.how_many()
+
+    cdef Py_ssize_t how_many(self):
         if self._needed < _LARGE or not self.kept:
             return min(self.longest, _RECEIVE_LEN)
         return self._needed - self.kept
 
     def feed(self, data):
+        self.take(data)
+
+    cdef int take(self, data) except -1:
         if self.kept or self.oversized or self.violation is not None or type(data) is not bytes:
             FrameReader._pure.feed(self, data)
         else:
             self._data = data
             self._pos = 0
+        return 0
 
     def read(self, channel_number, rules, Py_ssize_t limit):
+        return self.messages(channel_number, rules, limit)
+
+    cdef tuple messages(self, channel_number, rules, Py_ssize_t limit):
         cdef list messages = []
         cdef bytes data = self._data
         cdef Py_ssize_t pos = self._pos, end = len(data), text_at, body_at, stop
@@ -142,9 +152,7 @@ cdef class FrameReader:
                 body_len,
             )
             message._text = text
-            message._body = (
-                PyBytes_FromStringAndSize(<const char*>start + body_at, body_len) if body_len else b""
-            )
+            message._body = PyBytes_FromStringAndSize(<char*>start + body_at, body_len)
             message._released = False
             messages.append(message)
             pos = stop
@@ -292,6 +300,9 @@ cdef class FrameWriter:
         return 0
 
     def block(self):
+        return self.next_block()
+
+    cdef next_block(self):
         if self._block or self._sealed is not None:
             return FrameWriter._pure.block(self)
         self._block = self.joined()
@@ -300,8 +311,11 @@ cdef class FrameWriter:
         return self._block
 
     def wrote(self, Py_ssize_t length):
+        return self.note_written(length)
+
+    cdef Py_ssize_t note_written(self, Py_ssize_t length) except -1:
         if self._keep or self._offset + length < len(self._block):
-            return FrameWriter._pure.wrote(self, length)
+            return (_wrote_protected or FrameWriter._pure.wrote)(self, length)
         self.size -= length
         self.held -= length
         self._block = b""

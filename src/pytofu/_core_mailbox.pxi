@@ -1,5 +1,9 @@
 # The mailbox: the next of what waits. All else of the class is the pure one's (`twin`).
 
+# Methods of whatever deque: to find them by their names takes longer than what they do.
+cdef object _append = deque.append, _popleft = deque.popleft
+
+
 cdef class FairMailBox:
     # As the base class in Python has them.
     cdef public object _bell
@@ -28,10 +32,14 @@ cdef class FairMailBox:
         return OK
 
     cdef int add(self, list inbox, list messages) except -1:
+        cdef Py_ssize_t count = len(messages)
         if not inbox:
-            self.turns.append(inbox)
-        inbox[:0] = messages if len(messages) == 1 else messages[::-1]
-        self._sent += len(messages)
+            _append(self.turns, inbox)
+        if count == 1 and not inbox:
+            inbox.append(messages[0])
+        else:
+            inbox[:0] = messages[::-1]
+        self._sent += count
         return 0
 
     def take(self):
@@ -47,7 +55,7 @@ cdef class FairMailBox:
         self.taken += 1
         message = inbox.pop()
         if not inbox:
-            self.turns.popleft()
+            _popleft(self.turns)
         elif count > 1:
             self.turns.rotate(-1)
         return message

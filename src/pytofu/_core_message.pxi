@@ -71,9 +71,14 @@ cdef class Message:
         account = self._account
         if account is None:
             return True
+        cdef Budget budget
         if type(account) is ChannelAccount:
-            return not (<ChannelAccount>account).budget.watchers
-        return type(account) is _Loans and not (<_Loans>account)._budget.watchers
+            budget = (<ChannelAccount>account).budget
+        elif type(account) is _Loans:
+            budget = (<_Loans>account)._budget
+        else:
+            return False
+        return budget.is_here() and not budget.watchers
 
     cdef int give_up(self) except -1:
         """`release` of one that goes quietly."""

@@ -70,11 +70,11 @@ cdef class Poster:
             return False
         message.give_up()
         if burst:
-            self._group.work_on(channel)
+            work_on(self._group, channel)
         elif not _has_work.get(channel):
             if not self._mailbox.turns and self._mailbox.taken != self.answered:
                 self.answered = self._mailbox.taken
-                self._group.work_on(channel)
+                work_on(self._group, channel)
             else:
                 schedule(self._group, channel)
         return True

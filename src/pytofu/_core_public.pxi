@@ -1,9 +1,5 @@
 # What programs call for each message. All else of the classes is the pure ones', and what is wrong is theirs to say.
 
-cdef extern from "pythread.h":
-    unsigned long PyThread_get_thread_ident()
-
-
 cdef class Belonging:
     cdef public unsigned long long _thread
     cdef object __weakref__
@@ -115,7 +111,7 @@ cdef class ChannelGroup(Belonging):
         return ChannelGroup._pure.receive_nowait(self)
 
 
-cdef object _STRATEGY = AllocationStrategy
+cdef object _STRATEGY = AllocationStrategy, _ALWAYS = AllocationStrategy.ALWAYS
 
 
 cdef class Ampe(Belonging):
@@ -170,7 +166,6 @@ cdef extern from "Python.h":
 
 
 cdef Slot _ampe = None, _engine_closing = None, _strategy = None
-cdef object _ALWAYS = AllocationStrategy.ALWAYS
 
 
 cdef int find_borrowing() except -1:

@@ -37,7 +37,7 @@ cdef serve_many(reactor, list ready, dict sources, now):
         if source is None:  # the bell, or closed by one that was served before it
             if descriptor == _bell.get(reactor)[0]:
                 reactor._answer_bell()
-        elif not source.brings_much:
+        elif not brings_much(source):
             others += 1
             serve_one(source, events, now)
         else:
@@ -47,10 +47,14 @@ cdef serve_many(reactor, list ready, dict sources, now):
                 serve_one(source, events, now)
             else:
                 _left.get(reactor)[descriptor] = events
-        if this.is_over:
+        if is_over(this):
             _left.get(reactor).update(ready[at:])
             break
     turns.places += others
+
+
+cdef bint brings_much(source) except -1:
+    return (_brings_much.get(source) if type(source) is _IoChannel else source.brings_much) is True
 
 
 cdef int serve_one(source, int events, now) except -1:
@@ -58,7 +62,8 @@ cdef int serve_one(source, int events, now) except -1:
         if events & _EVENT_WRITABLE:
             source.on_writable(now)
         if events & ~_EVENT_WRITABLE:
-            source.on_readable(now)
+            if not was_read(source, now):
+                source.on_readable(now)
     except Exception:
         source.on_defect()
     return 0

@@ -38,16 +38,6 @@ KINDS: Final = ("Memory", "UDS")
 given is there at once, so what happens over it is as certain as over memory."""
 
 
-class InOrder(dict[Any, None]):
-    """In place of a group's set of channels, which end in no certain order when it is destroyed."""
-
-    def add(self, channel: Any) -> None:
-        self[channel] = None
-
-    def discard(self, channel: Any) -> None:
-        self.pop(channel, None)
-
-
 class Program:
     """Two groups of one engine with two channels between them, and what is done to them."""
 
@@ -55,8 +45,6 @@ class Program:
         self.world = world
         self.ampe = ampe
         self.groups = [ampe.create(), ampe.create()]
-        for group in self.groups:
-            group._group.channels = InOrder()
         self.loops = [aiter(group) for group in self.groups]
         self.numbers: list[tuple[int, int]] = []  # of a channel: its group, and its number there
         self.mine: list[Any] = []  # holders

@@ -53,9 +53,10 @@ class World:
     @contextlib.contextmanager
     def counting_anew(self) -> Iterator[None]:
         """Let the ids that it gives to messages begin again: each world has a count of its own."""
-        module = importlib.import_module("pytofu.values.message")
+        count = itertools.count(1).__next__
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "next_message_id", itertools.count(1).__next__)
+            for name in ("pytofu.values.message", "pytofu.protocol.framing"):
+                patch.setattr(importlib.import_module(name), "next_message_id", count)
             yield
 
     @staticmethod

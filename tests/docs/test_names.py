@@ -139,6 +139,8 @@ def _shown(name: str, value: object) -> str:
     if value is None or isinstance(value, bool):
         return "none" if value is None else "no"
     assert isinstance(value, int | float)
+    if 0 < value < 0.01:
+        return f"{value * 1000:g} ms"
     if 0 < value < 1:
         return f"1/{1 / value:g}"
     for unit, size in (("MiB", 1024**2), ("KiB", 1024)):

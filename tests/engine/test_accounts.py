@@ -3,6 +3,7 @@
 What holds in any order of calls is in `test_accounts_in_any_order.py`.
 """
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -393,6 +394,41 @@ def test_what_is_forgotten_is_credited_in_the_engines_own_time() -> None:
     assert (budget.free, budget.bytes_held) == (4, 0)
     token.soon[1]()
     assert budget.free == 4
+
+
+def in_another_thread(call: Callable[[], object]) -> None:
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+
+
+def test_what_is_given_back_in_another_thread_is_credited_in_the_engines_own() -> None:
+    budget, token, other = budget_of(2), Token(), budget_of(2)
+    watched(budget, token)
+    channel = Channel(budget)
+    received, lent = channel.receive(20), budget.get(ALWAYS)
+    assert lent is not None
+    channel.account.wait_for_room()
+    in_another_thread(received.pop().release)
+    in_another_thread(lambda: other.put(lent))
+    assert (budget.free, budget.bytes_held, channel.told) == (0, 20, 0)
+    with pytest.raises(MessageReleasedError):
+        lent.release()
+    for call in token.soon:
+        call()
+    assert (budget.free, budget.bytes_held, channel.told) == (2, 0, 1)
+    assert other.free == 2
+
+
+@pytest.mark.parametrize("ended", ["the engine", "its Trio run"])
+def test_what_another_thread_gives_back_after_the_end_is_owed_to_nobody(ended: str) -> None:
+    budget = budget_of(4)
+    watched(budget, Token(ended=ended == "its Trio run"))
+    (message,) = Channel(budget).receive(10)
+    if ended == "the engine":
+        budget.stop_watching()
+    in_another_thread(message.release)
+    assert budget.free == 3
 
 
 def test_before_an_engine_has_begun_and_after_its_end_nothing_is_owed_to_it() -> None:

@@ -1,6 +1,7 @@
 """What an engine can be told when it is opened (PROTOCOL 2, 5 to 7)."""
 
 import inspect
+import math
 import re
 from typing import Any, Final, cast, get_args
 
@@ -62,6 +63,7 @@ def test_every_option_has_a_default() -> None:
         keepalive_interval=10.0,
         keepalive_count=3,
         user_timeout=60.0,
+        busy_poll=100e-6,
         send_buffer=None,
         receive_buffer=None,
     )
@@ -89,6 +91,7 @@ def test_options_are_immutable_values_with_names() -> None:
         *((name, 1) for name in AT_LEAST_ONE),
         *((name, None) for name in MAY_BE_NONE),
         *(("channel_share", share) for share in (1e-9, 0.5, 1.0)),
+        *(("busy_poll", seconds) for seconds in (0, 1e-9, 0.01)),
     ],
 )
 def test_what_is_just_within_range(name: str, value: object) -> None:
@@ -101,6 +104,7 @@ def test_what_is_just_within_range(name: str, value: object) -> None:
         *((name, -1) for name in ("initial_pool_msgs", "max_pool_msgs", *AT_LEAST_ZERO)),
         *((name, value) for name in AT_LEAST_ONE for value in (0, -1)),
         *(("channel_share", share) for share in (0, -0.5, 1.01)),
+        *(("busy_poll", seconds) for seconds in (-1e-9, 0.011, math.inf, math.nan)),
     ],
 )
 def test_what_is_out_of_range_says_which_option(name: str, value: float) -> None:
@@ -109,7 +113,7 @@ def test_what_is_out_of_range_says_which_option(name: str, value: float) -> None
 
 
 def test_no_option_is_without_these_tests() -> None:
-    seen = {*AT_LEAST_ZERO, *AT_LEAST_ONE, *MAY_BE_NONE, "channel_share"}
+    seen = {*AT_LEAST_ZERO, *AT_LEAST_ONE, *MAY_BE_NONE, "channel_share", "busy_poll"}
     seen |= {"initial_pool_msgs", "max_pool_msgs", "reuse_port", "in_clear"}
     assert seen == {field.name for field in attrs.fields(Options)}
 
@@ -156,15 +160,15 @@ def test_what_is_of_another_type_is_refused_by_its_name(name: str, given: object
             right: set[type] = set()
         case "reuse_port" | "in_clear":
             right = {bool}
-        case "channel_share":
+        case "channel_share" | "busy_poll":
             right = {float, int}
         case _ if "timeout" in name or name in {"keepalive", "keepalive_interval"}:
             right = {float, int}
         case _:
             right = {int}
     if type(given) in right:
-        if name == "channel_share":  # it is out of range, and that is another error
-            with pytest.raises(ValueError, match="channel_share"):
+        if name in {"channel_share", "busy_poll"}:  # it is out of range, and that is another error
+            with pytest.raises(ValueError, match=name):
                 options_with(name, given)
         else:
             assert getattr(options_with(name, given), name) == given

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 import trio
@@ -17,8 +17,10 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from pytofu import Holder, OpCode
 from pytofu.engine import passes
 from pytofu.engine import reactor as module
+from pytofu.engine.busy_polling import _FEW
 from pytofu.engine.reactor import EpollReactor, KqueueReactor, PollingReactor, Turns, best
 from pytofu.engine.readiness import Source
+from pytofu.engine.turns import EndOfTurn
 from tests.engine.ends import Kind, open_ends
 from tests.engine.fake_kqueue import use_kqueue
 from tests.support import PATIENCE
@@ -68,12 +70,16 @@ class World:
     """A reactor, and sources that note in `calls` what they are called for."""
 
     def __init__(self, make: Callable[..., PollingReactor], stack: ExitStack) -> None:
-        self.leaderless: set[Any] = set()
-        self.reactor = make("group", self.leaderless)
+        self.turn = EndOfTurn()
+        self.reactor = make("group", self.turn, PATIENCE)
         assert self.leaderless == {"group"}
         self.calls: list[str] = []
         self._stack = stack
         self.closed = False
+
+    @property
+    def leaderless(self) -> set[Any]:
+        return cast("set[Any]", self.turn.leaderless)
 
     def pair(self, name: str) -> tuple[End, socket.socket]:
         """A source, and the socket at its other end."""
@@ -389,6 +395,27 @@ async def test_who_leads_waits_until_somebody_is_ready(world: World) -> None:
     async with leading(world):
         peer.send(b"a")
     assert world.serve() == ["one reads"]
+
+
+async def test_who_was_ready_soon_is_asked_for_before_the_loop_sleeps(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, peer = world.pair("one")
+    world.reactor.watch(one, read=True, write=False)
+    for _ in range(_FEW):
+        world.turn.polling.before_sleep(PATIENCE)
+        async with leading(world):
+            peer.send(b"a")
+        one.sock.recv(1)
+    assert not world.reactor.is_ready()
+    sends = iter([b"", b"", b"b"])
+    monkeypatch.setattr(os, "sched_yield", lambda: peer.send(next(sends)))
+    world.turn.polling.before_sleep(PATIENCE)
+    assert world.reactor.is_ready()
+    assert world.serve() == ["one reads"]
+    assert next(sends, None) is None
+    world.close()
+    world.turn.polling.before_sleep(PATIENCE)  # asks nobody who is closed
 
 
 async def test_who_is_watched_later_counts_as_well(world: World) -> None:

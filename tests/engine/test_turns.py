@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pytofu import Holder, OpCode, Options
+from pytofu.engine.busy_polling import BusyPolling
 from pytofu.engine.turns import EndOfTurn
 from pytofu.links.sockets import SocketLink
 from tests.engine.ends import (
@@ -129,6 +130,59 @@ async def test_a_loop_that_never_sleeps_has_a_leader_now_and_then(turn: EndOfTur
     assert 9 <= group.led <= 11
 
 
+@pytest.mark.parametrize("led", [True, False])
+@pytest.mark.parametrize(
+    ("for_seconds", "before", "asked"),
+    [(0, "nothing", False), (1, "nothing", True), (1, "work", True), (1, "more work", False)],
+)
+async def test_the_pollers_are_asked_when_the_loop_is_about_to_sleep(
+    turn: EndOfTurn,
+    monkeypatch: pytest.MonkeyPatch,
+    for_seconds: float,
+    before: str,
+    asked: bool,
+    led: bool,
+) -> None:
+    asking: list[float] = []
+
+    def before_sleep(_: BusyPolling, seconds: float) -> None:
+        asking.append(seconds)
+
+    monkeypatch.setattr(BusyPolling, "before_sleep", before_sleep)
+    group = Group(turn)
+    if before != "nothing":
+        turn.with_work[group] = None
+    if before == "more work":
+        group.work = lambda: turn.with_work.setdefault(group)  # type: ignore[method-assign]
+    if not led:
+        turn.leaderless.add(group)  # who has no task here: nobody is woken
+    turn.before_io_wait(for_seconds)
+    assert asking == [for_seconds] * asked
+
+
+async def test_the_loop_does_not_look_out_for_peers_when_somebody_was_woken(
+    turn: EndOfTurn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runnable: list[int] = []
+
+    def before_sleep(*_: object) -> None:
+        runnable.append(trio.lowlevel.current_statistics().tasks_runnable)
+
+    monkeypatch.setattr(BusyPolling, "before_sleep", before_sleep)
+    group = Group(turn)
+    turn.leaderless.add(group)
+    trio.lowlevel.add_instrument(turn)
+    try:
+        for _ in range(3):
+            with trio.fail_after(PATIENCE):
+                await group.sleep()
+        turn.leaderless.clear()
+        await trio.sleep(0.001)
+    finally:
+        trio.lowlevel.remove_instrument(turn)
+    assert set(runnable) == {0}
+
+
 # ---------------------------------------------------------------------- an engine that has it
 
 
@@ -232,10 +286,9 @@ async def test_an_engine_whose_instrument_is_gone_serves_who_receives_and_ends(
         open_ends("uds", tmp_path, client_options=quick, server_options=quick) as (client, server),
         trio.open_nursery() as nursery,
     ):
-        for end in (client, server):
-            turn = end.app.ampe._engine._turn
-            assert turn is not None
-            trio.lowlevel.remove_instrument(turn)
+        turn = client.app.ampe._engine._turn
+        assert turn is not None
+        trio.lowlevel.remove_instrument(turn)
 
         async def echo() -> None:
             while True:
@@ -255,8 +308,28 @@ async def test_an_engine_whose_instrument_is_gone_serves_who_receives_and_ends(
 async def test_two_engines_of_one_program(kind: Kind, tmp_path: Path) -> None:
     async with open_ends(kind, tmp_path) as (client, server):
         assert client.app.ampe._engine is not server.app.ampe._engine
+        assert client.app.ampe._engine._turn is server.app.ampe._engine._turn
         await assert_talking(client, server)
         await assert_talking(server, client)
+
+
+async def test_the_turn_is_there_as_long_as_an_engine_is() -> None:
+    async with open_app() as one:
+        first = one.ampe._engine._turn
+        assert first is not None
+        async with open_app() as two:
+            assert two.ampe._engine._turn is first
+        assert first.engines == 1
+        trio.lowlevel.remove_instrument(first)  # as one that has raised
+        async with open_app():
+            before = first.number
+            await trio.lowlevel.checkpoint()
+            assert first.number > before
+    async with open_app() as later:
+        assert later.ampe._engine._turn is not first
+        before = first.number
+        await trio.lowlevel.checkpoint()
+        assert first.number == before
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import cast
 
 import attrs
@@ -68,6 +69,9 @@ class Broken:
 
     error: OSError
 
+    def fileno(self) -> int:
+        return -1
+
     def recv(self, *args: object) -> bytes:
         raise self.error
 
@@ -106,6 +110,30 @@ def test_the_first_error_is_the_one_that_counts() -> None:
     first = link.send(b"x")
     sock.error = system_error(errno.EPIPE)
     assert link.receive(1) == link.send(b"x") == link.end() == first
+
+
+@pytest.mark.parametrize("size", [16, 100_000])
+@pytest.mark.parametrize("first", ["receive", "send"])
+def test_a_reset_is_told_by_whatever_comes_first_and_then_by_all(first: str, size: int) -> None:
+    """The system's own error: what a socket that only plays one cannot show."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        sock, _ = server.accept()
+    sock.setblocking(False)
+    link = TCPLink(sock)
+    assert link.receive(size) is Wait.READABLE
+    while link.send(b"x" * size) is not Wait.WRITABLE:
+        pass
+    peer.close()  # with much unread: that is a reset
+    acts: list[Callable[[], object]] = [
+        partial(link.receive, size),
+        partial(link.send, b"x" * size),
+    ]
+    if first == "send":
+        acts.reverse()
+    reset = f"ECONNRESET, {os.strerror(errno.ECONNRESET)}"
+    assert [act() for act in acts] == [LinkError(AmpeError.COMMUNICATION_FAILED, reset)] * 2
+    link.close(reset=True)
 
 
 # ---------------------------------------------------------------------- accepting
@@ -348,9 +376,12 @@ def test_a_childs_copies_are_closed_and_nothing_else_is(
     monkeypatch: pytest.MonkeyPatch, two_ends: tuple[socket.socket, socket.socket]
 ) -> None:
     one, other = two_ends
-    monkeypatch.setattr(sockets, "_open", {one})
+    link = UDSLink(one)
+    monkeypatch.setattr(sockets, "_open", {link: None})
     sockets._close_copies()
-    assert one.fileno() == -1
+    assert link.fileno() == one.fileno() == -1
+    assert isinstance(link.receive(1), LinkError)  # and nothing of whoever has the number now
+    assert isinstance(link.send(b"x"), LinkError)
     assert other.recv(1) == b""
 
 

@@ -1,5 +1,8 @@
 """Answers: their parts, their errors, and what comes too late (peers/calls.py, `Call`)."""
 
+from math import inf
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -13,6 +16,7 @@ from pytofu import (
     RemoteError,
 )
 from pytofu.peers import wire
+from pytofu.peers.asking import Asking
 from pytofu.peers.assembly import Budget
 from pytofu.peers.calls import Call
 from pytofu.values.header import MORE_BIT
@@ -52,7 +56,7 @@ def test_an_answer_in_any_parts_is_one_outcome(
     parts: list[bytes], headers: dict[str, str], longest: int
 ) -> None:
     budget = Budget(100_000, longest)
-    call = Call(budget)
+    call = Call(budget, 3, inf)
     for number, part in enumerate(parts):
         more = MORE_BIT if number < len(parts) - 1 else 0
         message = Message(BinaryHeader(1, OpCode.RESPONSE | more, 0, 3), b"", part)
@@ -138,13 +142,39 @@ async def test_answers_after_the_answer_are_dropped() -> None:
         assert (await peer.call()).body == b"1"
 
 
-async def test_an_outcome_that_is_there_before_anybody_waits() -> None:
-    call = Call(Budget())
-    call.fail(RemoteError("ABORTED"))
-    with trio.CancelScope() as scope:
+async def test_an_outcome_that_is_there_before_anybody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A long request may be answered while its last parts are still on their way out."""
+    sent = Asking._ask
+    scope = trio.CancelScope()
+
+    async def answered_meanwhile(asking: Asking, *what: Any) -> Call:
+        call = await sent(asking, *what)
+        call.fail(RemoteError("ABORTED"))
         scope.cancel()
-        await call.wait()
-    assert scope.cancelled_caught
-    with trio.testing.assert_checkpoints():
-        await call.wait()
-    assert str(call.error) == "ABORTED"
+        return call
+
+    async with scripted_server() as (peer, _):
+        monkeypatch.setattr(Asking, "_ask", answered_meanwhile)
+        with scope:
+            await peer.call(bytes(70_000))
+        assert scope.cancelled_caught
+        with trio.testing.assert_checkpoints(), pytest.raises(RemoteError, match="ABORTED"):
+            await peer.call(bytes(70_000))
+        assert not peer._link.asking._open
+
+
+async def test_a_long_request_to_who_knows_no_deadlines_says_none() -> None:
+    async with scripted_server(b"") as (peer, script), trio.open_nursery() as nursery:
+
+        async def answer() -> None:
+            first = await script.expect(OpCode.REQUEST)
+            assert (len(first.body), first.text) == (65_535, b"")
+            last = await script.expect(OpCode.REQUEST)
+            assert len(last.body) == 70_000 - 65_535
+            await script.send(OpCode.RESPONSE, first.message_id, body=b"answer")
+
+        nursery.start_soon(answer)
+        with trio.fail_after(5):
+            assert (await peer.call(bytes(70_000))).body == b"answer"

@@ -21,6 +21,7 @@ The words:
 
 import os
 import warnings
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -66,6 +67,9 @@ class _Loans(Account):
     def credit(self, cost: int) -> None:
         """One more is free."""
         budget = self._budget
+        if get_ident() != budget.thread:
+            budget.credit_later(self, cost)
+            return
         if budget.free < budget.maximum:  # one from outside may have taken its place
             budget.free += 1
         if budget.watchers:
@@ -87,6 +91,7 @@ class Budget:
         "_token",
         "_waiting",
         "_warned",
+        "_watching",
         "bytes_held",
         "bytes_unfinished",
         "free",
@@ -96,6 +101,7 @@ class Budget:
         "share",
         "share_bytes",
         "spells",
+        "thread",
         "watchers",
     )
 
@@ -116,12 +122,17 @@ class Budget:
         self.watchers: int = 0
         """Channels that are short, and one while a dry spell lasts: if there are none, nobody
         needs to know what is given back."""
+        self.thread: int = get_ident()
+        """The engine's: all but what any thread may call happens there."""
         self._dry = False  # within a spell
         self._waiting: deque[ChannelAccount] = deque()  # short of budget, in turn
         self._loans = _Loans(self)
         self._forgotten: deque[tuple[Account, int]] = deque()
+        # Other threads read these at any time. So, but for the flag, none is ever exchanged once
+        # there are messages.
         self._token: trio.lowlevel.TrioToken | None = None
-        self._warned: set[str] | None = None
+        self._warned: set[str] = set()
+        self._watching = False
 
     # ------------------------------------------------------------------ the message pool
 
@@ -189,36 +200,39 @@ class Budget:
             if self._waiting.popleft().take_turn():
                 return
 
-    # ------------------------------------------------------------------ what was forgotten
+    # ------------------------------------------------------------------ from elsewhere
 
     def watch_for_forgotten(self, token: trio.lowlevel.TrioToken) -> None:
         """Count forgotten messages as given back from now on, in the Trio run of `token`."""
         self._token = token
-        self._warned = set()
+        self._watching = True
 
     def stop_watching(self) -> None:
         """The engine has ended: nobody owes it anything any more."""
-        self._token = None
-        self._warned = None
+        self._watching = False
 
-    def forget(self, account: Account, cost: int) -> None:
-        """A message was collected by Python: credit it in the engine's own time.
+    def credit_later(self, account: Account, cost: int) -> bool:
+        """Credit it in the engine's own time and thread; whether anybody is owed it still.
 
-        Called wherever and whenever Python collects, in any thread and in the midst of anything,
-        so it does not touch the counts.
+        Called in any thread and in the midst of anything, so it does not touch the counts.
         """
         token = self._token
-        if token is None:
-            return
+        if token is None or not self._watching:
+            return False
         self._forgotten.append((account, cost))
         try:
             token.run_sync_soon(self.collect, idempotent=True)
         except trio.RunFinishedError:
+            return False
+        return True
+
+    def forget(self, account: Account, cost: int) -> None:
+        """A message was collected by Python, wherever and whenever: credit it, and say so."""
+        if not self.credit_later(account, cost):
             return
-        warned = self._warned
         place = release_site()
-        if warned is not None and place not in warned:
-            warned.add(place)
+        if place not in self._warned:
+            self._warned.add(place)
             warnings.warn(
                 "a message was dropped; post it or put it back (async for does that by itself)"
                 + (f": {place}" if place else ""),
@@ -227,7 +241,7 @@ class Budget:
             )
 
     def collect(self) -> None:
-        """Credit what was forgotten so far."""
+        """Credit what was forgotten, or given back in other threads, so far."""
         while self._forgotten:
             account, cost = self._forgotten.popleft()
             account.credit(cost)
@@ -295,9 +309,12 @@ class ChannelAccount(Account):
 
     def credit(self, cost: int) -> None:
         """One of them was given back."""
+        budget = self.budget
+        if get_ident() != budget.thread:
+            budget.credit_later(self, cost)
+            return
         self.held -= 1
         self.cost -= cost
-        budget = self.budget
         if budget.free < budget.maximum:  # one from outside may have taken its place
             budget.free += 1
         budget.bytes_held -= cost

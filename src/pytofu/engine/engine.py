@@ -1,6 +1,5 @@
 """The engine: the budget, the channel numbers, and a nursery with a task for each group."""
 
-import contextlib
 import contextvars
 import ssl
 
@@ -17,7 +16,7 @@ from pytofu.engine.limits import Limits
 from pytofu.engine.observer import Traffic
 from pytofu.engine.options import Options
 from pytofu.engine.queues import SendQueues
-from pytofu.engine.turns import EndOfTurn
+from pytofu.engine.turns import EndOfTurn, end_of_turn
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.values.status import AmpeError
 
@@ -76,12 +75,10 @@ class Engine:
         cancellation of something around that block begins; the application can still say good-bye
         in its own cleanup.
         """
-        self._turn = EndOfTurn()
-        self._eviction = Eviction(self.budget, self.queues, self._turn)
-        trio.lowlevel.add_instrument(self._turn)
         self.budget.watch_for_forgotten(trio.lowlevel.current_trio_token())
         try:
-            with trio.CancelScope(shield=True):
+            with end_of_turn() as self._turn, trio.CancelScope(shield=True):
+                self._eviction = Eviction(self.budget, self.queues, self._turn)
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     self.started.set()
@@ -89,8 +86,6 @@ class Engine:
         finally:
             self.closing = True
             self.budget.stop_watching()
-            with contextlib.suppress(KeyError):  # an instrument that raised is removed by Trio
-                trio.lowlevel.remove_instrument(self._turn)
             self.closed.set()
 
     def close(self, *, abort: bool) -> None:

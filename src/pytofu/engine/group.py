@@ -77,7 +77,7 @@ class Group(GroupContext):
         self.deadlines: Deadlines = Deadlines(self._sleep_less)
         self.mailbox: FairMailBox = FairMailBox()
         self.mailbox.look_at = _TAKEN_WITHOUT_A_LOOK
-        self.channels: set[Channel] = set()
+        self.channels: dict[Channel, None] = {}
         self.short_of_share: set[Channel] = set()
         self.closing: bool = False
         self.closed: trio.Event = trio.Event()
@@ -99,7 +99,7 @@ class Group(GroupContext):
         kind = reactor.best()
         if kind is None:
             return TaskReactor(self.start)
-        return kind(self, self._turn.leaderless)
+        return kind(self, self._turn, self.options.busy_poll)
 
     # ------------------------------------------------------------------ the task
 
@@ -249,9 +249,9 @@ class Group(GroupContext):
         """See `GroupContext`: it may be channels of other groups of the engine."""
         return self._eviction.make_room(self._numbers.open.values())
 
-    def give_back(self, go_on: Callable[[], int], *, much: bool) -> None:
+    def give_back(self, go_on: Callable[[], int]) -> None:
         """See `GroupContext`."""
-        if (much and self._returning and not self.closing) or go_on():
+        if (self._returning and not self.closing) or go_on():
             self._returning.append(go_on)
 
     def _go_on_returning(self) -> None:
@@ -285,7 +285,7 @@ class Group(GroupContext):
         """See `GroupContext`."""
         self.deadlines.withdraw(channel)
         self._numbers.release(channel.number)
-        self.channels.discard(channel)
+        self.channels.pop(channel, None)
         self.admission.closed(channel.host)
         if self.closing and not self.channels:
             self._nap.cancel()
@@ -446,3 +446,4 @@ class Group(GroupContext):
 
 if compiled and not TYPE_CHECKING:
     Group.work = twin(Group.work)
+    Group._work_on_quiet = twin(Group._work_on_quiet)

@@ -1,6 +1,10 @@
 """Counters of what went over links."""
 
+from typing import TYPE_CHECKING
+
 import attrs
+
+from pytofu._choice import compiled, twin
 
 
 @attrs.define
@@ -18,3 +22,7 @@ class Traffic:
         self.messages_received += other.messages_received
         self.bytes_sent += other.bytes_sent
         self.bytes_received += other.bytes_received
+
+
+if compiled and not TYPE_CHECKING:
+    Traffic = twin(Traffic)

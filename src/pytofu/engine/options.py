@@ -186,6 +186,10 @@ class Options:
     """For which sent bytes may stay unacknowledged on a TCP connection; 0: as long as the system
     thinks right."""
 
+    busy_poll: float = attrs.field(default=100e-6, validator=[ge(0), le(0.01)])
+    """For which, before the loop sleeps, the sockets are asked again and again, where answers have
+    come about that soon the last few times: nobody sleeps for so short a wait. 0: always sleep."""
+
     # ------------------------------------------------------------------ the system's buffers
 
     send_buffer: int | None = attrs.field(default=None, validator=optional(ge(1)))

@@ -165,7 +165,7 @@ class Poster:
         match self._numbers.allocate(channel):
             case Ok(number):
                 channel.number = number
-                self._group.channels.add(channel)
+                self._group.channels[channel] = None
                 channel.start()
                 return OK
             case Err() as err:

@@ -22,7 +22,7 @@ import trio
 from pytofu._choice import compiled, twin
 from pytofu.engine.passes import Pass
 from pytofu.engine.readiness import Readiness, Source
-from pytofu.engine.turns import Turning
+from pytofu.engine.turns import EndOfTurn, Turning
 from pytofu.links.sockets import in_forked_children
 
 _MOST_EVENTS: Final = 256
@@ -83,26 +83,28 @@ class PollingReactor(Readiness):
         "_bell",
         "_closed",
         "_left",
-        "_leaderless",
         "_owner",
         "_ringing",
         "_sources",
         "_thread",
         "_token",
+        "_turn",
         "_turns",
         "_turns_again",
         "__weakref__",
+        "busy_poll",
         "can_lead",
         "poller",
     )
 
-    def __init__(self, owner: Turning, leaderless: set[Turning], poller: int) -> None:
+    def __init__(self, owner: Turning, turn: EndOfTurn, busy_poll: float, poller: int) -> None:
         self.can_lead: bool = True
+        self.busy_poll: float = busy_poll
         self.poller: int = poller
         """A descriptor: readable when a source is ready."""
         self._owner: Final = owner
-        self._leaderless: Final = leaderless  # where the owner is while nobody leads
-        leaderless.add(owner)
+        self._turn: Final = turn
+        turn.leaderless.add(owner)
         self._sources: dict[int, Source] = {}
         self._left: dict[int, int] = {}  # found ready, and not served yet: they come first
         self._again: deque[Source] = deque()  # to be served without a descriptor saying so
@@ -116,19 +118,21 @@ class PollingReactor(Readiness):
 
     async def lead(self) -> None:
         """See `Readiness`."""
+        turn = self._turn
         self.can_lead = False
-        self._leaderless.discard(self._owner)
+        turn.leaderless.discard(self._owner)
         try:
             if self._again:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self.poller)
+                turn.polling.woken_by(self)
         except trio.ClosedResourceError:
             pass  # the group was destroyed meanwhile
         finally:
             self.can_lead = True
             if not self._closed:
-                self._leaderless.add(self._owner)
+                turn.leaderless.add(self._owner)
 
     def ring(self) -> None:
         """See `Readiness`."""
@@ -213,7 +217,8 @@ class PollingReactor(Readiness):
     def close(self) -> None:
         """See `Readiness`."""
         self._closed = True
-        self._leaderless.discard(self._owner)
+        self._turn.leaderless.discard(self._owner)
+        self._turn.polling.forget(self)
         self._ringing = True  # nobody rings at descriptors that may be somebody else's soon
         trio.lowlevel.notify_closing(self.poller)
         self._close_poller()
@@ -227,6 +232,10 @@ class PollingReactor(Readiness):
         """Descriptors that are ready now, and what for."""
 
     @abstractmethod
+    def is_ready(self) -> bool:
+        """See `Pollable`."""
+
+    @abstractmethod
     def _close_poller(self) -> None: ...
 
 
@@ -235,9 +244,9 @@ class EpollReactor(PollingReactor):
 
     __slots__ = ("_epoll", "_masks")
 
-    def __init__(self, owner: Turning, leaderless: set[Turning]) -> None:
+    def __init__(self, owner: Turning, turn: EndOfTurn, busy_poll: float) -> None:
         self._epoll = select.epoll()
-        super().__init__(owner, leaderless, self._epoll.fileno())
+        super().__init__(owner, turn, busy_poll, self._epoll.fileno())
         self._masks: dict[int, int] = {}  # what each descriptor is registered for
         self._epoll.register(self._bell[0], select.EPOLLIN)
         _epolls.add(self)
@@ -293,6 +302,10 @@ class EpollReactor(PollingReactor):
         """See `PollingReactor`."""
         return self._epoll.poll(0, _MOST_EVENTS)
 
+    def is_ready(self) -> bool:
+        """See `Pollable`."""
+        return bool(self._epoll.poll(0, 1))
+
     def _close_poller(self) -> None:
         _epolls.discard(self)
         self._epoll.close()
@@ -314,9 +327,9 @@ class KqueueReactor(PollingReactor):
 
     __slots__ = ("_kqueue", "_registered")
 
-    def __init__(self, owner: Turning, leaderless: set[Turning]) -> None:
+    def __init__(self, owner: Turning, turn: EndOfTurn, busy_poll: float) -> None:
         self._kqueue = _select.kqueue()
-        super().__init__(owner, leaderless, self._kqueue.fileno())
+        super().__init__(owner, turn, busy_poll, self._kqueue.fileno())
         self._registered: set[tuple[int, int]] = set()  # descriptor and filter
         self._change(self._bell[0], _select.KQ_FILTER_READ, _select.KQ_EV_ADD)
 
@@ -350,6 +363,10 @@ class KqueueReactor(PollingReactor):
             what = _WRITABLE if event.filter == _select.KQ_FILTER_WRITE else 1
             ready[event.ident] = ready.get(event.ident, 0) | what
         return list(ready.items())
+
+    def is_ready(self) -> bool:
+        """See `Pollable`."""
+        return bool(self._kqueue.control(None, 1, 0))
 
     def _close_poller(self) -> None:
         self._kqueue.close()

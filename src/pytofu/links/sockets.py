@@ -1,13 +1,13 @@
 """What links and listening over stream sockets have in common: TCP and Unix sockets."""
 
-import contextlib
 import errno
 import os
 import socket
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
+
+import trio
 
 from pytofu._choice import compiled, twin
 from pytofu.links.base import PEER_CLOSED, Link, LinkError, Listening, Wait
@@ -52,7 +52,8 @@ def failure(kind: AmpeError, error: BaseException, about: str = "") -> LinkError
 
 # ---------------------------------------------------------------------- forked children
 
-_open: Final[WeakSet[socket.socket]] = WeakSet()
+# No weak references, which would cost a link a tenth of its memory: all are let go.
+_open: Final[dict["SocketLink | SocketListening", None]] = {}
 
 
 def in_forked_children(run: Callable[[], None]) -> None:
@@ -68,11 +69,19 @@ def _close_copies() -> None:
     Nothing is shut down: the parent has them still. Whatever the child may do with its copies of
     our objects afterwards, as when it leaves the parent's `async with`, concerns no socket.
     """
-    for sock in list(_open):
-        sock.close()
+    for owner in list(_open):
+        owner.let_go()
 
 
 in_forked_children(_close_copies)
+
+
+def _shut_down(sock: socket.socket) -> None:
+    """End the connection, or the listening, for all who have the socket, whatever forked it."""
+    try:  # noqa: SIM105  (contextlib takes longer than the call)
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:  # not connected, or no longer
+        pass
 
 
 # ---------------------------------------------------------------------- links
@@ -81,25 +90,25 @@ in_forked_children(_close_copies)
 class SocketLink(Link):
     """A link over a non-blocking stream socket, which it owns."""
 
-    __slots__ = ("_sock", "_receive", "_send", "_broken")
+    __slots__ = ("_broken", "_descriptor", "_sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock: Final = sock
-        self._receive: Final = sock.recv
-        self._send: Final = sock.send
+        # For the compiled core, which asks the system itself: -1 once the socket is closed.
+        self._descriptor = sock.fileno()
         # Why it broke. The system tells an error once, to whoever asks first; when sending was
         # first, reading sees what had arrived, and then what looks like an orderly end.
         self._broken: LinkError | None = None
-        _open.add(sock)
+        _open[self] = None
 
     def fileno(self) -> int:
         """The socket's descriptor."""
-        return self._sock.fileno()
+        return self._descriptor
 
     def receive(self, size: int) -> bytes | Wait | LinkError:
         """As `Link.receive`."""
         try:
-            data = self._receive(size)
+            data = self._sock.recv(size)
         except BlockingIOError:
             return Wait.READABLE
         except OSError as error:
@@ -117,12 +126,13 @@ class SocketLink(Link):
     def send(self, data: bytes | memoryview) -> int | Wait | LinkError:
         """As `Link.send`. When it fails, what the peer sent before can still be received."""
         try:
-            return self._send(data, _NO_SIGNAL)
+            return self._sock.send(data, _NO_SIGNAL)
         except BlockingIOError:
             return Wait.WRITABLE
         except OSError as error:
             return self._cannot_send(error)
 
+    @trio.lowlevel.enable_ki_protection  # for the compiled `post`, which calls it
     def _cannot_send(self, error: OSError) -> LinkError:
         if error.errno not in _GONE:
             self._broken = failure(AmpeError.COMMUNICATION_FAILED, error)
@@ -138,22 +148,19 @@ class SocketLink(Link):
 
     def close(self, *, reset: bool) -> None:
         """As `Link.close`; a socket that knows no reset ends as it does in good order."""
-        close(self._sock)
+        _shut_down(self._sock)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the socket for this process alone. What was sent is still delivered."""
+        self._descriptor = -1
+        _open.pop(self, None)
+        self._sock.close()
 
 
 if compiled and not TYPE_CHECKING:
     SocketLink.receive = twin(SocketLink.receive)
     SocketLink.send = twin(SocketLink.send)
-
-
-def close(sock: socket.socket) -> None:
-    """Shut down for all who have the socket, whatever forked it, and close.
-
-    What was sent is still delivered.
-    """
-    with contextlib.suppress(OSError):  # not connected, or no longer
-        sock.shutdown(socket.SHUT_RDWR)
-    sock.close()
 
 
 # ---------------------------------------------------------------------- listening
@@ -166,7 +173,7 @@ class SocketListening(Listening):
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock: Final = sock
-        _open.add(sock)
+        _open[self] = None
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -194,4 +201,10 @@ class SocketListening(Listening):
 
     def close(self) -> None:
         """As `Listening.close`."""
-        close(self._sock)
+        _shut_down(self._sock)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the socket for this process alone."""
+        _open.pop(self, None)
+        self._sock.close()

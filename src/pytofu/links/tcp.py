@@ -86,7 +86,7 @@ class TCPLink(SocketLink):
         # Shutting down first would send a FIN. What Python has forked has closed its copies.
         with contextlib.suppress(OSError):  # on some systems, when the peer was first
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._sock.close()
+        self.let_go()
 
     def acknowledge(self) -> None:
         """As `Link.acknowledge`: without the usual delay, of some 40 ms; on Linux.

@@ -4,15 +4,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.peers.assembly import Assembly, Budget
 from pytofu.peers.calls import Respond, Result, result_of, result_of_error
-from pytofu.peers.ctrl_c import run_program
+from pytofu.peers.ctrl_c import unprotected
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered
-from pytofu.peers.incoming import NO_HEADERS, Incoming
+from pytofu.peers.handling import NEVER, Handling
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.streams import AcceptedStream
 from pytofu.peers.topics import Subscriber, Topics
@@ -23,11 +24,8 @@ from pytofu.peers.wire import (
     PART_LEN,
     STREAM,
     SUBSCRIBE,
-    TIMEOUT,
     Headers,
     read_count,
-    read_timeout,
-    user_headers,
 )
 from pytofu.public.ampe import Ampe
 from pytofu.values.errors import InvalidMessageIdException
@@ -44,8 +42,6 @@ _HELPERS: Final = 2
 """Tasks that a task calls before it runs a handler, for the requests behind it, should it wait: so
 their number doubles as long as handlers wait. The first to come calls one: mostly none waits."""
 
-_NEVER: Final = float("inf")
-
 
 class Spawn(Protocol):
     """Starts a task where those of a link run."""
@@ -55,40 +51,31 @@ class Spawn(Protocol):
         ...
 
 
-class _Handling:
-    """One request: its body while that comes in, then its turn to wait for, then its handler."""
-
-    # What few requests have is the class's until it is set.
-    assembly: Assembly | None = None  # of a body that comes in parts
-    stream: AcceptedStream | None = None
-    held: Holder[Message] | None = None  # while it waits
-    running: bool = False
-    given_up: bool = False
-    scope: trio.CancelScope | None = None  # around its handler, while that runs
-    deadline: float = _NEVER
-
-    def __init__(self, ident: int, headers: Headers) -> None:
-        self.ident: int = ident
-        self.headers: Headers = headers
-        self.body: bytes = b""
-        if TIMEOUT in headers:
-            # The time runs from the beginning, also while it waits for its turn.
-            self.deadline = trio.current_time() + read_timeout(headers[TIMEOUT])
-
-    def is_cut_short(self) -> bool:
-        """Of one whose turn has come: whether it is given up, or its time is over."""
-        if self.deadline == _NEVER:
-            return self.given_up
-        assert self.scope is not None
-        return self.scope.cancel_called
-
-
 class Answering:
     """Runs a handler for each request, `limit` at a time; the others wait.
 
     A request that waits keeps its message from the pool, so that the engine sees who makes it
     wait and stops reading from that peer. Whoever gives up, or goes, takes his handlers along.
     """
+
+    __slots__ = (
+        "_ampe",
+        "_budget",
+        "_by_id",
+        "_coming",
+        "_context",
+        "_limit",
+        "_on_idle",
+        "_outlet",
+        "_ready",
+        "_running",
+        "_spawn",
+        "_subscribers",
+        "_waiting",
+        "handler",
+        "refusing",
+        "topics",
+    )
 
     def __init__(
         self,
@@ -107,10 +94,10 @@ class Answering:
         self._outlet = outlet
         self._budget = budget
         self._limit = limit
-        self._by_id: dict[int, _Handling] = {}
-        self._waiting: dict[_Handling, None] = {}
-        self._running: set[_Handling] = set()
-        self._ready: deque[_Handling] = deque()  # those of `_running` that no task has begun
+        self._by_id: dict[int, Handling] = {}
+        self._waiting: dict[Handling, None] = {}
+        self._running: set[Handling] = set()
+        self._ready: deque[Handling] = deque()  # those of `_running` that no task has begun
         self._coming = 0  # tasks that have been started for them and have not had their turn
         self._spawn = spawn
         self._context = copy_context()  # of every handler, when it begins
@@ -137,7 +124,7 @@ class Answering:
             # A program without these conventions may use an id twice.
             if ITEM in headers:
                 return  # of a stream whose handler has ended
-            handling = self._by_id[ident] = _Handling(ident, headers)
+            handling = self._by_id[ident] = Handling(ident, headers)
             if STREAM in headers:
                 handling.stream = AcceptedStream(self._outlet, ident, self._budget)
                 if not more:
@@ -163,7 +150,7 @@ class Answering:
             self._subscribe(ident, headers)
         return SUBSCRIBE in headers or (not ident and STREAM in headers)
 
-    def _assemble(self, handling: _Handling, part: bytes, more: bool) -> bool:
+    def _assemble(self, handling: Handling, part: bytes, more: bool) -> bool:
         """Add a part; whether the body is whole, and not too long."""
         if handling.assembly is None:
             handling.assembly = Assembly(self._budget)
@@ -173,7 +160,7 @@ class Answering:
             return False
         return not more
 
-    def _reject(self, handling: _Handling, error: RemoteError, *, refused: bool = False) -> None:
+    def _reject(self, handling: Handling, error: RemoteError, *, refused: bool = False) -> None:
         self._end(handling)
         self._outlet.tell_error(handling.ident, error, refused=refused)
 
@@ -231,7 +218,7 @@ class Answering:
         for subscriber in list(self._subscribers.values()):
             subscriber.end()
 
-    def _give_up(self, handling: _Handling, error: Exception) -> None:
+    def _give_up(self, handling: Handling, error: Exception) -> None:
         handling.given_up = True
         if handling.scope is not None:
             handling.scope.cancel()
@@ -246,7 +233,7 @@ class Answering:
     # one cancel scope, as long as they end without having been cancelled; and others stand by, who
     # have their turn only if it has to wait.
 
-    def _start(self, handling: _Handling, handler: Respond) -> None:
+    def _start(self, handling: Handling, handler: Respond) -> None:
         handling.running = True
         self._running.add(handling)
         self._ready.append(handling)
@@ -260,43 +247,49 @@ class Answering:
 
     async def _carry_out_what_is_ready(self, handler: Respond, helpers: int) -> None:
         self._coming -= 1
-        # A handler that has set context variables was the last one to see them. What it leaves
-        # behind is carried out by those who stand by.
-        while self._ready and self._is_context_clean():
+        while self._is_for_more():
             await self._carry_out_in_one_scope(handler, helpers)
             if self._ready:
                 await trio.lowlevel.checkpoint()
 
-    def _is_context_clean(self) -> bool:
+    def _is_for_more(self) -> bool:
+        """Whether there is a handler to run, and the task's context is what it has to begin with.
+
+        A handler that has set context variables was the last one to see them. What it leaves
+        behind is carried out by those who stand by.
+        """
         try:
-            return copy_context() == self._context
+            return bool(self._ready) and copy_context() == self._context
         except Exception:  # of a value that cannot be compared
             return False
 
+    def _next(self, handler: Respond, helpers: int) -> Handling | None:
+        """The next that is ready, if this task is for it, with others called to stand by."""
+        if not self._is_for_more():
+            return None
+        handling = self._ready.popleft()
+        while self._coming < helpers and self._coming < len(self._ready):
+            self._call_task(handler)
+        return handling
+
     async def _carry_out_in_one_scope(self, handler: Respond, helpers: int) -> None:
-        handling: _Handling | None = None
+        handling: Handling | None = None
         failure: Result | None = None
         scope = trio.CancelScope()
-        deadline = _NEVER  # the scope's: to set it costs more than to compare
+        deadline = NEVER  # the scope's: to set it costs more than to compare
         try:
             try:
                 with scope:
                     for _ in range(_ROW):
-                        if not self._ready:
+                        handling = self._next(handler, helpers)
+                        if handling is None:
                             break
-                        handling = self._ready.popleft()
-                        while self._coming < helpers and self._coming < len(self._ready):
-                            self._call_task(handler)
                         if handling.deadline != deadline:
                             scope.deadline = deadline = handling.deadline
                         handling.scope = scope
-                        await self._carry_out(handling, handler)
-                        if handling.is_cut_short():
+                        if not await self._carry_out(handling, handler):
                             break  # which is no other handler's business
-                        self._done(handling, handler)
                         handling = None
-                        if not self._is_context_clean():
-                            break
             except Exception as error:
                 assert handling is not None
                 failure = result_of_error(error, handling.headers.get(METHOD, ""))
@@ -308,38 +301,48 @@ class Answering:
             if handling is not None:
                 self._done(handling, handler)
 
-    async def _carry_out(self, handling: _Handling, handler: Respond) -> None:
+    async def _carry_out(self, handling: Handling, handler: Respond) -> bool:
+        """Run its handler, and answer; whether it was not cut short, and is done with."""
         if handling.given_up:
-            return
-        if handling.is_cut_short():  # too late already
-            await trio.lowlevel.checkpoint_if_cancelled()
-        headers = handling.headers
-        request = Incoming(
-            handling.body if handling.assembly is None else handling.assembly.take(),
-            user_headers(headers) if headers else NO_HEADERS,
-            headers.get(METHOD, ""),
-            handling.stream,
-        )
+            return self._is_done(handling, handler)
         try:
-            lines, body = result_of(await run_program(handler, request), self._budget.longest)
+            program = handling.start(handler)
+            if program is None:
+                await trio.sleep_forever()  # it is cancelled
+            try:
+                lines, body = result_of(await unprotected(program), self._budget.longest)
+            finally:
+                program.close()
         except Exception as error:
             if self._has_only_noticed_the_end(handling, error):
-                return
-            lines, body = result_of_error(error, request.method)
-        ident = handling.ident
+                return self._is_done(handling, handler)
+            lines, body = result_of_error(error, handling.headers.get(METHOD, ""))
         try:  # not `suppress`: this is the hot path
+            if self._is_answered(handling, handler, lines, body):
+                return True
             if handling.stream is not None:
                 await handling.stream.send_result(lines, body)
             elif len(body) > PART_LEN:
-                await self._outlet.send_parts(OpCode.RESPONSE, ident, lines, body)
-            elif handling.is_cut_short() or not self._outlet.post_in_turn(
-                OpCode.RESPONSE, ident, lines, body
-            ):
-                await self._outlet.send(OpCode.RESPONSE, ident, lines, body)
+                await self._outlet.send_parts(OpCode.RESPONSE, handling.ident, lines, body)
+            else:
+                await self._outlet.send(OpCode.RESPONSE, handling.ident, lines, body)
         except (NotSent, Unanswered, RemoteError, InvalidMessageIdException):
             pass  # nobody is there to hear it, or the request's id (0) is none to answer to
+        return self._is_done(handling, handler)
 
-    def _has_only_noticed_the_end(self, handling: _Handling, error: Exception) -> bool:
+    def _is_answered(self, handling: Handling, handler: Respond, lines: bytes, body: bytes) -> bool:
+        """Whether nothing has to be waited for: then it is answered, and done with."""
+        if (
+            handling.stream is not None
+            or len(body) > PART_LEN
+            or handling.is_cut_short()
+            or not self._outlet.post_in_turn(OpCode.RESPONSE, handling.ident, lines, body)
+        ):
+            return False
+        self._done(handling, handler)
+        return True
+
+    def _has_only_noticed_the_end(self, handling: Handling, error: Exception) -> bool:
         """Whether a handler has failed to reach the peer that asked, since that is gone.
 
         It would have been cancelled, had its stream not told it first: that is no failure.
@@ -349,7 +352,14 @@ class Answering:
             return False
         return handling.given_up or self._outlet.is_closed
 
-    def _done(self, handling: _Handling, handler: Respond) -> None:
+    def _is_done(self, handling: Handling, handler: Respond) -> bool:
+        """Whether it was not cut short, and is done with."""
+        if handling.is_cut_short():
+            return False
+        self._done(handling, handler)
+        return True
+
+    def _done(self, handling: Handling, handler: Respond) -> None:
         handling.scope = None
         self._running.discard(handling)
         self._end(handling)
@@ -362,12 +372,12 @@ class Answering:
             self._stop_waiting(handling)
             self._start(handling, handler)
 
-    def _stop_waiting(self, handling: _Handling) -> None:
+    def _stop_waiting(self, handling: Handling) -> None:
         assert handling.held is not None
         del self._waiting[handling]
         self._ampe.put(handling.held)
 
-    def _end(self, handling: _Handling) -> None:
+    def _end(self, handling: Handling) -> None:
         """Nothing of it is left: not in the tables, not in the budget, not from the pool."""
         if self._by_id.get(handling.ident) is handling:
             del self._by_id[handling.ident]
@@ -377,3 +387,8 @@ class Answering:
             handling.assembly.drop()
         if not self._running and not self._waiting:
             self._on_idle()
+
+
+if compiled and not TYPE_CHECKING:
+    Answering._next = twin(Answering._next)
+    Answering._is_answered = twin(Answering._is_answered)

@@ -3,10 +3,11 @@
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from math import inf
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Budget
 from pytofu.peers.calls import Call, request_lines, timeout_line
@@ -63,6 +64,23 @@ def _is_late(error: Exception) -> bool:
 class Asking:
     """Open calls and streams by message_id; ids are odd on the connecting side, else even."""
 
+    __slots__ = (
+        "_budget",
+        "_error",
+        "_first_id",
+        "_in_line",
+        "_leaving",
+        "_next_id",
+        "_on_idle",
+        "_open",
+        "_outlet",
+        "_slots",
+        "_waiting",
+        "busy",
+        "features",
+        "left",
+    )
+
     def __init__(
         self, outlet: Outlet, budget: Budget, first_id: int, on_idle: Callable[[], None]
     ) -> None:
@@ -76,6 +94,7 @@ class Asking:
         self._open: dict[int, Asked] = {}
         self._slots = _UNLIMITED  # how many more calls the peer carries out now
         self._waiting = trio.lowlevel.ParkingLot()
+        self._in_line = 0  # those who are there, or have just been woken
         self.busy: int = 0
         """Calls and streams under way."""
         self._on_idle = on_idle
@@ -92,16 +111,58 @@ class Asking:
 
     async def call(self, method: str, headers: Mapping[str, str], body: bytes) -> Incoming:
         """Send a request and wait for its answer; see `Peer.call`."""
+        call = self._ask_at_once(method, headers, body)
+        if call is None:
+            call = await self._ask(method, headers, body)
+        try:
+            if call.puts_to_sleep(trio.lowlevel.current_task()):
+                await trio.lowlevel.wait_task_rescheduled(call.stop_waking)
+            else:
+                await trio.lowlevel.checkpoint()
+        except BaseException:
+            self.cancel(call.ident)
+            self._end(call)
+            raise
+        answer = self._end(call)
+        if answer is not None:
+            return answer
+        assert call.error is not None
+        # Both clocks run for the same deadline. Should the peer's be first, the caller's own
+        # scope has the word, unless it was given more time since.
+        if _is_late(call.error) and call.deadline - trio.current_time() < _SKEW:
+            await trio.sleep_until(call.deadline)
+        raise call.error
+
+    def _ask_at_once(self, method: str, headers: Mapping[str, str], body: bytes) -> Call | None:
+        """Send a request if nothing has to be waited for; else None, and nothing was done."""
+        if not self._slots or self._leaving or type(body) is not bytes or len(body) > PART_LEN:
+            return None
+        lines = request_lines(method, headers)
+        deadline = trio.current_effective_deadline()
+        if deadline == _CANCELLED:
+            return None
+        if self.features is not None and deadline != inf:
+            lines += timeout_line(deadline)
+        ident = self._next_id
+        if not self._outlet.post_in_turn(OpCode.REQUEST, ident, lines, body):
+            return None
+        self._slots -= 1
+        self.busy += 1
+        call = Call(self._budget, ident, deadline)
+        self.register(call)
+        return call
+
+    async def _ask(self, method: str, headers: Mapping[str, str], body: bytes) -> Call:
+        """Send a request when its turn has come. Raises what is wrong with it."""
         body = payload("body", body)
         if len(body) > MAX_BODY:
             raise ValueError(f"a request of {len(body)} bytes: {MAX_BODY} are the most")
         lines = request_lines(method, headers)
-        if not self._take_free_slot():
-            await self._take_slot()
+        await self._take_slot()
         deadline = trio.current_effective_deadline()
         if self.features is not None:
             lines += timeout_line(deadline)
-        call = Call(self._budget)
+        call = Call(self._budget, self._next_id, deadline)
         ident = self.register(call)
         try:
             if len(body) > PART_LEN:
@@ -110,23 +171,19 @@ class Asking:
                 OpCode.REQUEST, ident, lines, body
             ):
                 await self._outlet.send(OpCode.REQUEST, ident, lines, body)
-            await call.wait()
         except BaseException as error:
             if not isinstance(error, NotSent):  # nothing has left then
                 self.cancel(ident)
+            self._end(call)
             raise
-        finally:
-            del self._open[ident]
-            call.drop()
-            self._free_slot()
-        if call.answer is not None:
-            return call.answer
-        assert call.error is not None
-        # Both clocks run for the same deadline. Should the peer's be first, the caller's own
-        # scope has the word, unless it was given more time since.
-        if _is_late(call.error) and deadline - trio.current_time() < _SKEW:
-            await trio.sleep_until(deadline)
-        raise call.error
+        return call
+
+    def _end(self, call: Call) -> Incoming | None:
+        """Nobody waits for it any more; its answer, if there is one."""
+        del self._open[call.ident]
+        call.drop()
+        self._free_slot()
+        return call.answer
 
     @block
     async def stream(
@@ -199,23 +256,23 @@ class Asking:
 
     # ------------------------------------------------------------------ slots
 
-    def _take_free_slot(self) -> bool:
-        if not self._slots or self._leaving:
-            self.check_open()
-            return False
-        self._slots -= 1
-        self.busy += 1
-        return True
-
     async def _take_slot(self) -> None:
-        if not self._take_free_slot():
-            await self._waiting.park()  # whoever ends a call hands its slot on
+        self.check_open()
+        if self._slots:
+            self._slots -= 1
+        else:
+            self._in_line += 1
+            try:
+                await self._waiting.park()  # whoever ends a call hands its slot on
+            finally:
+                self._in_line -= 1
             self.check_open()
-            self.busy += 1
+        self.busy += 1
 
     def _free_slot(self) -> None:
         self.busy -= 1
-        if not self._slots and self._waiting:  # none waits while there are slots
+        # None waits while there are slots; and to ask a ParkingLot costs more than to count.
+        if not self._slots and self._in_line and self._waiting:
             self._waiting.unpark()
         else:
             self._slots += 1
@@ -267,3 +324,8 @@ class Asking:
         self.leave()
         for asked in list(self._open.values()):
             asked.fail(error)
+
+
+if compiled and not TYPE_CHECKING:
+    Asking._ask_at_once = twin(Asking._ask_at_once)
+    Asking._end = twin(Asking._end)

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.patterns.arguments import must_be
 from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Assembly, Budget
@@ -36,16 +37,28 @@ _ENDLESS: Final = 10.0**12
 class Call:
     """The caller's side of a call: parts come in, one answer or one error comes out."""
 
-    # What it does not have yet, and mostly never has, is the class's until it is set.
-    answer: Incoming | None = None
-    error: Exception | None = None
-    """What came instead of an answer."""
-    _caller: trio.lowlevel.Task | None = None  # while it sleeps
-    _assembly: Assembly | None = None
-    _headers: Headers = NO_HEADERS  # of an answer in parts
+    __slots__ = (
+        "_assembly",
+        "_budget",
+        "_caller",
+        "_headers",
+        "answer",
+        "deadline",
+        "error",
+        "ident",
+    )
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, ident: int, deadline: float) -> None:
+        self.ident: int = ident
+        self.deadline: float = deadline
+        """The caller's, on Trio's clock, when the request was sent."""
+        self.answer: Incoming | None = None
+        self.error: Exception | None = None
+        """What came instead of an answer."""
         self._budget = budget
+        self._caller: trio.lowlevel.Task | None = None  # while it sleeps
+        self._assembly: Assembly | None = None
+        self._headers = NO_HEADERS  # of an answer in parts
 
     def arrived(self, message: Message, headers: Headers) -> None:
         """Take a part of the answer, or all of it."""
@@ -82,16 +95,17 @@ class Call:
             trio.lowlevel.reschedule(self._caller)
             self._caller = None
 
-    async def wait(self) -> None:
-        """Until there is an outcome; for one task. A checkpoint."""
-        # As an Event would, less what an Event costs.
-        if self.answer is not None or self.error is not None:
-            await trio.lowlevel.checkpoint()
-        else:
-            self._caller = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+    # As an Event would, less what an Event costs, and the coroutine of its `wait`.
 
-    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+    def puts_to_sleep(self, caller: trio.lowlevel.Task) -> bool:
+        """Whether there is no outcome yet: then there will be, and it wakes this task."""
+        if self.answer is not None or self.error is not None:
+            return False
+        self._caller = caller
+        return True
+
+    def stop_waking(self, _: object) -> trio.lowlevel.Abort:
+        """The task is woken by something else."""
         self._caller = None
         return trio.lowlevel.Abort.SUCCEEDED
 
@@ -99,6 +113,10 @@ class Call:
         """Nobody waits any more."""
         if self._assembly is not None:
             self._assembly.drop()
+
+
+if compiled and not TYPE_CHECKING:
+    Call = twin(Call)
 
 
 @lru_cache(256)
@@ -137,6 +155,10 @@ def result_of(reply: bytes | Reply | None, longest: int) -> Result:
     if len(body) > longest:
         raise ValueError(f"an answer of {len(body)} bytes: {longest} are the most")
     return lines, body
+
+
+if compiled and not TYPE_CHECKING:
+    result_of = twin(result_of)
 
 
 def result_of_error(error: Exception, method: str) -> Result:

@@ -7,7 +7,7 @@ a program gives are run as they would be without us.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
 import trio
@@ -26,17 +26,39 @@ async def run_protected[*Ts](task: Callable[[*Ts], Awaitable[object]], *args: *T
 @trio.lowlevel.enable_ki_protection
 async def run_program[*Ts, T](function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """Run a function of the program's. Raises `TypeError` if it is no async function."""
-    awaitable = function(*args)
-    coroutine = awaitable if inspect.iscoroutine(awaitable) else None
-    if coroutine is None and not inspect.isawaitable(awaitable):
-        raise TypeError(f"{function!r} is no async function: it returned {shown(awaitable)}")
+    program = started(function, *args)
     try:
-        return await _unprotected(awaitable)
+        return await unprotected(program)
     finally:
-        if coroutine is not None:
-            coroutine.close()  # in case Ctrl-C came before it could begin
+        program.close()  # in case Ctrl-C came before it could begin
+
+
+def started[*Ts, T](
+    function: Callable[[*Ts], Awaitable[T]], *args: *Ts
+) -> Coroutine[object, object, T]:
+    """A function of the program's, for `unprotected`. Raises `TypeError` if it is not async.
+
+    The coroutine is to be closed: Ctrl-C may come before it can begin.
+    """
+    return coroutine_of(function, function(*args))
+
+
+def coroutine_of[T](
+    function: Callable[..., Awaitable[T]], awaitable: Awaitable[T]
+) -> Coroutine[object, object, T]:
+    """What the function has returned, as a coroutine. Raises as `started`."""
+    if inspect.iscoroutine(awaitable):
+        return awaitable
+    if not inspect.isawaitable(awaitable):
+        raise TypeError(f"{function!r} is no async function: it returned {shown(awaitable)}")
+    return _waiting_for(awaitable)
+
+
+async def _waiting_for[T](awaitable: Awaitable[T]) -> T:
+    return await awaitable
 
 
 @trio.lowlevel.disable_ki_protection
-async def _unprotected[T](awaitable: Awaitable[T]) -> T:
-    return await awaitable
+async def unprotected[T](program: Coroutine[object, object, T]) -> T:
+    """Run what the program has written, where Ctrl-C may be raised."""
+    return await program

@@ -1,10 +1,11 @@
 """The one task that receives on a channel group, and gives each message to its channel's link."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from pytofu._choice import compiled, twin
 from pytofu.peers.ctrl_c import protected, run_protected
 from pytofu.peers.link import Link
 from pytofu.public.ampe import Ampe
@@ -23,6 +24,8 @@ class Hub:
     Every message received here is posted, kept by an `Answering`, or put back: always one of them.
     With `shield`, only `scope` ends it: not the cancellation of what is around it.
     """
+
+    __slots__ = ("_nursery", "_on_other", "ampe", "chnls", "links", "scope")
 
     def __init__(
         self,
@@ -57,25 +60,33 @@ class Hub:
                 link.shut_down()
 
     async def _receive(self) -> None:
-        chnls = self.chnls
-        holder: Holder[Message] = Holder()
         try:
             while True:
-                message: Message | None = await chnls.wait_receive()
-                row = _ROW
-                while message is not None:
-                    holder.set(message)
-                    try:
-                        link = self.links.get(message.channel_number)
-                        if link is None:
-                            self._on_other(message)
-                        elif link.receive(message, holder):
-                            del self.links[link.outlet.number]
-                    finally:
-                        self.ampe.put(holder)
-                    row -= 1
-                    message = chnls.receive_nowait() if row else None
-                if not row:
+                if not self._give_row(await self.chnls.wait_receive()):
                     await trio.lowlevel.checkpoint()
         except ShutdownException:
             pass
+
+    def _give_row(self, message: Message | None) -> bool:
+        """Give what has arrived to the links, this message first; False if there may be more."""
+        row = _ROW
+        while message is not None and row:
+            self._give(message)
+            row -= 1
+            message = self.chnls.receive_nowait() if row else None
+        return bool(row)
+
+    def _give(self, message: Message) -> None:
+        holder = Holder(message)
+        try:
+            link = self.links.get(message.channel_number)
+            if link is None:
+                self._on_other(message)
+            elif link.receive(message, holder):
+                del self.links[link.outlet.number]
+        finally:
+            self.ampe.put(holder)
+
+
+if compiled and not TYPE_CHECKING:
+    Hub._give_row = twin(Hub._give_row)

@@ -63,6 +63,33 @@ class Link:
     fails for anything that a peer can send. `closed` is set behind the channel's last event.
     """
 
+    __slots__ = (
+        "_budget",
+        "_companions",
+        "_failure",
+        "_failure_detail",
+        "_hello_id",
+        "_idle",
+        "_own",
+        "_own_signals",
+        "_peer_signals",
+        "_plain_id",
+        "_said_bye",
+        "_signal_credit",
+        "_signalling",
+        "_spawn",
+        "answering",
+        "asking",
+        "closed",
+        "detail",
+        "heard",
+        "hello",
+        "inbox",
+        "outlet",
+        "reason",
+        "settled",
+    )
+
     def __init__(
         self,
         ampe: Ampe,

@@ -1,8 +1,9 @@
 """One channel's way out: text headers and bodies in, messages of this channel posted."""
 
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from pytofu._choice import compiled, twin
 from pytofu.peers.errors import NotSent, RemoteError, error_lines
 from pytofu.peers.flow import frame_cost
 from pytofu.peers.wire import PART_LEN, REFUSED, encoded
@@ -177,6 +178,10 @@ class Outlet:
         if refused:
             lines += _REFUSED_LINE
         self.tell(OpCode.RESPONSE, ident, lines)
+
+
+if compiled and not TYPE_CHECKING:
+    Outlet.post_in_turn = twin(Outlet.post_in_turn)
 
 
 def _not_sent(error: Exception) -> NotSent:
