@@ -89,7 +89,8 @@ cdef class BinaryHeader:
 
     def check_numbers(self):
         for name, value in zip(_NAMES, self._fields(), strict=True):
-            whole_number(f"BinaryHeader.{name}", value)
+            if type(value) is not int:
+                whole_number(f"BinaryHeader.{name}", value)
 
     @classmethod
     def from_bytes(cls, data):

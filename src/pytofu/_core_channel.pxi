@@ -42,7 +42,7 @@ cdef bint may_read(channel, conversation) except -1:
         or _ending.get(conversation) is not None
         or _paused.get(conversation) is not False
         or _is_open.get(channel) is not True
-        or _state.get(conversation) is not _OPEN
+        or _state.get(conversation) is _FINISHING
         or _writes_after_reading.get(channel) is not False
         or type(_account.get(channel)) is not ChannelAccount
     ):
@@ -251,6 +251,36 @@ cdef int work_on(group, channel) except -1:
     return 0
 
 
+# ---------------------------------------------------------------------- settling
+
+
+cdef bint has_consequences(channel, conversation) except -1:
+    """Whether there is more to be done about what has happened than to look at the deadline."""
+    cdef FrameReader reader = _reader.get(conversation)
+    return (
+        _ending.get(conversation) is not None
+        or _returned.get(conversation) != []
+        or _state.get(conversation) is _FINISHING
+        or reader._pos < len(reader._data)
+        or _short.get(channel) is not False
+        or _backed_up.get(channel) is not False
+        or _paused.get(conversation) is not False
+    )
+
+
+def IoChannel__settle(self):
+    if not is_ordinary(self):
+        return IoChannel__settle.__wrapped__(self)
+    if _finished.get(self) is True:
+        return None
+    conversation = _conversation.get(self)
+    if has_consequences(self, conversation):
+        return IoChannel__settle.__wrapped__(self)
+    cdef double deadline = conversation.deadline(), alarm = _alarm.get(self)
+    if deadline < alarm or (deadline == _INFINITY and alarm != _INFINITY):
+        _group.get(self).deadlines.expect(self)
+
+
 # ---------------------------------------------------------------------- a group's list of work
 
 
@@ -289,12 +319,16 @@ def Group_work(self):
         self._work_later()
 
 
+cdef bint is_quiet(channel) except -1:
+    return not _inbox.get(channel) if type(channel) is _IoChannel else channel.is_quiet
+
+
 def Group__work_on_quiet(self):
     find_slots()
     channels, this = _with_work.get(self), _Pass()
     for _ in range(len(channels)):
         channel = _popleft(channels)
-        if not (not _inbox.get(channel) if type(channel) is _IoChannel else channel.is_quiet):
+        if not is_quiet(channel):
             _append(channels, channel)
             continue
         _is_listed.set(channel, False)

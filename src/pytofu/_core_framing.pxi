@@ -303,7 +303,7 @@ cdef class FrameWriter:
 
     cdef Py_ssize_t note_written(self, Py_ssize_t length) except -1:
         if self._keep or self._offset + length < len(self._block):
-            return _wrote_protected(self, length)
+            return (_wrote_protected or FrameWriter._pure.wrote)(self, length)
         self.size -= length
         self.held -= length
         self._block = b""

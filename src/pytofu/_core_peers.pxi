@@ -13,7 +13,7 @@ cdef Slot _hub_ampe = None, _hub_chnls, _hub_links
 cdef Slot _link_answering, _link_asking, _link_heard
 cdef Slot _outlet_ampe, _outlet_chnls, _outlet_number, _outlet_room, _outlet_senders
 cdef Slot _asking_budget, _asking_busy, _asking_features, _asking_in_line, _asking_leaving, _asking_next_id
-cdef Slot _asking_on_idle, _asking_open, _asking_outlet, _asking_slots, _asking_waiting
+cdef Slot _asking_on_idle, _asking_open, _asking_outlet, _asking_slots
 cdef Slot _answering_by_id, _answering_coming, _answering_context, _answering_limit, _answering_on_idle
 cdef Slot _answering_outlet, _answering_ready, _answering_running, _answering_waiting
 cdef Slot _answering_handler, _answering_refusing
@@ -37,7 +37,7 @@ cdef int find_peers() except -1:
     global _link_answering, _link_asking, _link_heard
     global _outlet_ampe, _outlet_chnls, _outlet_number, _outlet_room, _outlet_senders
     global _asking_budget, _asking_busy, _asking_features, _asking_in_line, _asking_leaving, _asking_next_id
-    global _asking_on_idle, _asking_open, _asking_outlet, _asking_slots, _asking_waiting
+    global _asking_on_idle, _asking_open, _asking_outlet, _asking_slots
     global _answering_by_id, _answering_coming, _answering_context, _answering_limit, _answering_on_idle
     global _answering_outlet, _answering_ready, _answering_running, _answering_waiting
     global _answering_handler, _answering_refusing
@@ -54,7 +54,7 @@ cdef int find_peers() except -1:
     from trio import current_effective_deadline as _effective_deadline
     from trio.lowlevel import reschedule as _reschedule
 
-    from pytofu.peers import answering, asking, calls, ctrl_c, hub, incoming, link, outlet, wire
+    from pytofu.peers import answering, asking, calls, ctrl_c, handling, hub, incoming, link, outlet, wire
 
     _link_answering, _link_asking = Slot(link.Link, "answering"), Slot(link.Link, "asking")
     _link_heard = Slot(link.Link, "heard")
@@ -67,7 +67,6 @@ cdef int find_peers() except -1:
     _asking_leaving, _asking_next_id = Slot(asks, "_leaving"), Slot(asks, "_next_id")
     _asking_on_idle, _asking_open = Slot(asks, "_on_idle"), Slot(asks, "_open")
     _asking_outlet, _asking_slots = Slot(asks, "_outlet"), Slot(asks, "_slots")
-    _asking_waiting = Slot(asks, "_waiting")
     _answering_by_id, _answering_coming = Slot(answers, "_by_id"), Slot(answers, "_coming")
     _answering_context, _answering_limit = Slot(answers, "_context"), Slot(answers, "_limit")
     _answering_on_idle, _answering_outlet = Slot(answers, "_on_idle"), Slot(answers, "_outlet")
@@ -78,7 +77,7 @@ cdef int find_peers() except -1:
     _incoming_body, _incoming_headers = Slot(_Incoming, "body"), Slot(_Incoming, "headers")
     _incoming_method, _incoming_missed = Slot(_Incoming, "method"), Slot(_Incoming, "missed")
     _incoming_stream, _incoming_topic = Slot(_Incoming, "stream"), Slot(_Incoming, "topic")
-    _no_headers, _never = incoming.NO_HEADERS, answering._NEVER
+    _no_headers, _never = incoming.NO_HEADERS, handling.NEVER
     _coroutine_of = ctrl_c.coroutine_of
     _encoded_once, _request_lines = calls._encoded_once, calls.request_lines
     _timeout_line = calls.timeout_line
@@ -140,15 +139,24 @@ cdef int give_back(ampe, Message message) except -1:
 # ---------------------------------------------------------------------- in
 
 def Hub__give_row(self, message):
-    cdef int row = _ROW
+    cdef int row
+    cdef bint taken
     cdef FairMailBox mailbox
     find_peers()
+    if not _hub_links.is_in(self):
+        return Hub__give_row.__wrapped__(self, message)
     chnls, ampe = _hub_chnls.get(self), _hub_ampe.get(self)
     if type(chnls) is not ChannelGroup or type(ampe) is not Ampe:
         return Hub__give_row.__wrapped__(self, message)
+    cdef dict links = _hub_links.get(self)
     row, mailbox = _ROW, (<ChannelGroup>chnls)._mailbox
     while message is not None and row:
-        if type(message) is Message and is_taken(self, message):
+        try:
+            taken = type(message) is Message and is_taken(links, message)
+        except:
+            give_back(ampe, message)
+            raise
+        if taken:
             give_back(ampe, message)
         else:
             self._give(message)
@@ -162,7 +170,7 @@ def Hub__give_row(self, message):
     return True
 
 
-cdef bint is_taken(hub, Message message) except -1:
+cdef bint is_taken(dict links, Message message) except -1:
     """Whether it is a whole request, or a whole answer, for a link, which has taken it; else nothing has changed."""
     if message._released or type(message._header) is not BinaryHeader:
         return False
@@ -172,15 +180,20 @@ cdef bint is_taken(hub, Message message) except -1:
     cdef int proto = header.proto_byte  # not from the engine, no `more`
     if proto != _REQUEST and proto != _RESPONSE:
         return False
-    link = (<dict>_hub_links.get(hub)).get(header.channel_number)
+    link = links.get(header.channel_number)
     if link is None or not _link_asking.is_in(link):
         return False
+    cdef dict asked_for
     headers = _read_headers(message) if header.text_headers_len else _no_headers
     if proto == _REQUEST:
         if not is_started(_link_answering.get(link), message, header.message_id, headers):
             return False
     else:
-        asked = (<dict>_asking_open.get(_link_asking.get(link))).get(header.message_id)
+        asking = _link_asking.get(link)
+        if not _asking_open.is_in(asking):
+            return False
+        asked_for = _asking_open.get(asking)
+        asked = asked_for.get(header.message_id)
         if type(asked) is not Call or _REFUSED in headers or not (<Call>asked).takes(message, headers):
             return False
     if _link_heard.get(link) is not None:
@@ -188,7 +201,7 @@ cdef bint is_taken(hub, Message message) except -1:
     return True
 
 
-cdef Incoming_of(body, headers, method, stream):
+cdef incoming_of(body, headers, method, stream):
     incoming = PyType_GenericAlloc(<PyTypeObject*>_Incoming, 0)
     _incoming_body.set(incoming, body)
     _incoming_headers.set(incoming, headers)
@@ -230,7 +243,7 @@ cdef class Call:
         if self._assembly is not None or self.answer is not None or self.error is not None or _STATUS in headers:
             return False
         body = message._body if isinstance(message._body, bytes) else bytes(message._body)
-        self.answer = Incoming_of(body, _user_headers(headers) if headers else {}, "", None)
+        self.answer = incoming_of(body, _user_headers(headers) if headers else {}, "", None)
         if self._caller is not None:
             _reschedule(self._caller)
             self._caller = None
@@ -245,6 +258,9 @@ cdef class Call:
 
 def Asking__ask_at_once(self, method, headers, body):
     find_peers()
+    if not _asking_slots.is_in(self):
+        return Asking__ask_at_once.__wrapped__(self, method, headers, body)
+    cdef dict asked_for = _asking_open.get(self)
     cdef long long slots = _asking_slots.get(self)
     if not slots or _asking_leaving.get(self) or type(body) is not bytes or len(<bytes>body) > _PART_LEN:
         return None
@@ -270,14 +286,16 @@ def Asking__ask_at_once(self, method, headers, body):
     _asking_slots.set(self, slots - 1)
     _asking_busy.set(self, _asking_busy.get(self) + 1)
     _asking_next_id.set(self, ident + 2)
-    (<dict>_asking_open.get(self))[ident] = call
+    asked_for[ident] = call
     return call
 
 
 def Asking__end(self, call):
-    if type(call) is not Call or (<Call>call)._assembly is not None:
+    find_peers()
+    if type(call) is not Call or (<Call>call)._assembly is not None or not _asking_open.is_in(self):
         return Asking__end.__wrapped__(self, call)
-    del (<dict>_asking_open.get(self))[(<Call>call).ident]
+    cdef dict asked_for = _asking_open.get(self)
+    del asked_for[(<Call>call).ident]
     cdef long long busy = _asking_busy.get(self), slots = _asking_slots.get(self)
     if not slots and _asking_in_line.get(self):
         self._free_slot()
@@ -292,7 +310,7 @@ def Asking__end(self, call):
 # ---------------------------------------------------------------------- handlers
 
 @cython.freelist(64)
-cdef class _Handling:
+cdef class Handling:
     cdef public object assembly
     cdef public object body
     cdef public object deadline
@@ -305,7 +323,7 @@ cdef class _Handling:
     cdef public object stream
 
     def __init__(self, ident, headers):
-        _Handling._pure.__init__(self, ident, headers)
+        Handling._pure.__init__(self, ident, headers)
 
     def is_cut_short(self):
         return self.is_over()
@@ -318,14 +336,14 @@ cdef class _Handling:
     def start(self, handler):
         find_peers()
         if self.assembly is not None:
-            return _Handling._pure.start(self, handler)
+            return Handling._pure.start(self, handler)
         if self.is_over():
             return None
         headers = self.headers
         if headers:
-            request = Incoming_of(self.body, _user_headers(headers), headers.get(_METHOD, ""), self.stream)
+            request = incoming_of(self.body, _user_headers(headers), headers.get(_METHOD, ""), self.stream)
         else:
-            request = Incoming_of(self.body, _no_headers, "", self.stream)
+            request = incoming_of(self.body, _no_headers, "", self.stream)
         awaitable = handler(request)
         return awaitable if PyCoro_CheckExact(awaitable) else _coroutine_of(handler, awaitable)
 
@@ -343,7 +361,7 @@ cdef bint is_started(answering, Message message, ident, headers) except -1:
         for name in _NO_ORDINARY_REQUEST:
             if name in headers:
                 return False
-    cdef _Handling handling = _Handling.__new__(_Handling)
+    cdef Handling handling = Handling.__new__(Handling)
     handling.ident = ident
     handling.headers = headers
     handling.body = message._body if isinstance(message._body, bytes) else bytes(message._body)
@@ -360,6 +378,9 @@ cdef bint is_started(answering, Message message, ident, headers) except -1:
 
 
 def Answering__next(self, handler, helpers):
+    find_peers()
+    if not _answering_ready.is_in(self):
+        return Answering__next.__wrapped__(self, handler, helpers)
     ready = _answering_ready.get(self)
     if not ready:
         return None
@@ -375,24 +396,26 @@ def Answering__next(self, handler, helpers):
 
 
 def Answering__is_answered(self, handling, handler, lines, body):
+    find_peers()
     if (
-        type(handling) is not _Handling
-        or (<_Handling>handling).stream is not None
-        or (<_Handling>handling).assembly is not None
+        type(handling) is not Handling
+        or not _answering_waiting.is_in(self)
+        or (<Handling>handling).stream is not None
+        or (<Handling>handling).assembly is not None
         or type(lines) is not bytes
         or type(body) is not bytes
         or len(<bytes>body) > _PART_LEN
         or _answering_waiting.get(self)
-        or (<_Handling>handling).is_over()
-        or not posted_in_turn(_answering_outlet.get(self), _RESPONSE, (<_Handling>handling).ident, lines, body)
+        or (<Handling>handling).is_over()
+        or not posted_in_turn(_answering_outlet.get(self), _RESPONSE, (<Handling>handling).ident, lines, body)
     ):
         return Answering__is_answered.__wrapped__(self, handling, handler, lines, body)
     cdef dict by_id = _answering_by_id.get(self)
     cdef set running = _answering_running.get(self)
-    (<_Handling>handling).scope = None
+    (<Handling>handling).scope = None
     running.discard(handling)
-    if by_id.get((<_Handling>handling).ident) is handling:
-        del by_id[(<_Handling>handling).ident]
+    if by_id.get((<Handling>handling).ident) is handling:
+        del by_id[(<Handling>handling).ident]
     if not running:
         _answering_on_idle.get(self)()
     return True

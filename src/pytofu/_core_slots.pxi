@@ -49,15 +49,15 @@ cdef Slot _held = None
 cdef Slot _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
 cdef Slot _group, _has_work, _high_water, _inbox, _is_listed, _is_open, _link, _queued, _senders, _short
 cdef Slot _writes_after_reading
-cdef Slot _descriptor, _end_of_pass
+cdef Slot _descriptor, _end_of_pass, _finished, _returned
 cdef Slot _conversation_number, _ending, _frame_began, _full_since, _paused, _post_rules, _reader
 cdef Slot _receive_rules, _refused, _state, _writer
 cdef Slot _leads, _mailbox, _queues, _traffic, _turn, _with_work
 cdef Slot _again, _bell, _epoll, _left, _sources, _turns
 cdef dict _passes, _reactor_module
 cdef object _IoChannel, _Pass, _SocketLink_receive, _SocketLink_send, _current_time
-cdef object _OPEN, _READABLE, _WRITABLE
-cdef object _wrote_protected
+cdef object _FINISHING, _OPEN, _READABLE, _WRITABLE
+cdef object _wrote_protected  # of the writer; None while there is no engine
 
 
 cdef int find_slots() except -1:
@@ -66,13 +66,13 @@ cdef int find_slots() except -1:
     global _accepted, _account, _alarm, _backed_up, _backlog, _brings_much, _conversation, _full
     global _group, _has_work, _high_water, _inbox, _is_listed, _is_open, _link, _queued, _senders, _short
     global _writes_after_reading
-    global _descriptor, _end_of_pass
+    global _descriptor, _end_of_pass, _finished, _returned
     global _conversation_number, _ending, _frame_began, _full_since, _paused, _post_rules, _reader
     global _receive_rules, _refused, _state, _writer
     global _leads, _mailbox, _queues, _traffic, _turn, _with_work
     global _again, _bell, _epoll, _left, _sources, _turns, _reactor_module
     global _IoChannel, _Pass, _SocketLink_receive, _SocketLink_send, _current_time, _passes
-    global _OPEN, _READABLE, _WRITABLE, _wrote_protected
+    global _FINISHING, _OPEN, _READABLE, _WRITABLE, _wrote_protected
     if _held is not None:
         return 0
     from trio import current_time as _current_time
@@ -104,6 +104,7 @@ cdef int find_slots() except -1:
     _writes_after_reading = Slot(_IoChannel, "_writes_after_reading")
     _descriptor = Slot(sockets.SocketLink, "_descriptor")
     _SocketLink_receive, _SocketLink_send = sockets.SocketLink.receive, sockets.SocketLink.send
+    _finished, _returned = Slot(SendingChannel, "_finished"), Slot(Conversation, "_returned")
     _conversation_number, _ending = Slot(Conversation, "number"), Slot(Conversation, "ending")
     _frame_began, _full_since = Slot(Conversation, "frame_began"), Slot(Conversation, "_full_since")
     _paused, _post_rules = Slot(Conversation, "paused"), Slot(Conversation, "post_rules")
@@ -119,7 +120,7 @@ cdef int find_slots() except -1:
     _sources, _turns = Slot(polling, "_sources"), Slot(polling, "_turns")
     _epoll = Slot(reactor.EpollReactor, "_epoll")
     _wrote_protected = enable_ki_protection(FrameWriter._pure.wrote)
-    _Pass, _passes, _OPEN = passes.Pass, vars(passes), State.OPEN
+    _Pass, _passes, _FINISHING, _OPEN = passes.Pass, vars(passes), State.FINISHING, State.OPEN
     _READABLE, _WRITABLE = Wait.READABLE, Wait.WRITABLE
     _held = Slot(Holder, "_value")  # last: whoever finds it finds all
     return 0

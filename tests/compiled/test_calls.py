@@ -2,7 +2,7 @@
 
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import pytest
@@ -37,15 +37,6 @@ LIMIT: Final = 3
 _variable: Final = contextvars.ContextVar("_variable", default=0)
 
 type Deed = tuple[str, int, int]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quiet() -> Iterator[None]:
-    """What handlers raise is logged, thousands of times here."""
-    log = logging.getLogger("pytofu.peers")
-    log.disabled = True
-    yield
-    log.disabled = False
 
 
 def said(incoming: Any) -> Any:
@@ -139,6 +130,8 @@ def history(
             told.extend(program.told)
 
         with pytest.MonkeyPatch.context() as patch:
+            # What handlers raise is logged, thousands of times here.
+            patch.setattr(logging.getLogger("pytofu.peers"), "disabled", True)
             # Else Trio would shuffle the tasks of each turn, or have them run backwards.
             patch.setattr(_r, "random", lambda: 1.0)
             patch.setattr(_r, "shuffle", lambda batch: None)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import Phase, given, settings
 
+from tests.compiled import test_calls
 from tests.compiled.test_group import KINDS
 from tests.compiled.test_group import history as program_history
 from tests.compiled.twins import TWINS, Twin, starts, steps
@@ -96,6 +97,21 @@ def test_a_program_keeps_nothing(compiled: World, kind: str) -> None:
 
     # A run of Trio leaves some blocks, compiled or pure: fewer than one for each round.
     assert max(growth(work)) < TIMES * ROUNDS / 2
+
+
+CALLS: Final = [
+    *[("call", which, size) for which in range(len(test_calls.METHODS)) for size in (1, 64)],
+    *[("turn", 0, 0), ("late", 3, 1), ("call", 3, 64), ("cancel", 1, 0), ("sleep", 0, 0)],
+    *[("call", 1, 65_536), ("headers", 1, 64), ("turn", 0, 0)],
+]
+
+
+@pytest.mark.timeout(60)
+def test_calls_keep_nothing(compiled: World) -> None:
+    def work() -> object:
+        return test_calls.history(compiled, test_calls.between_two, CALLS * 2)
+
+    assert max(growth(work)) < TIMES * len(CALLS) / 2
 
 
 def test_a_leak_is_found() -> None:

@@ -28,7 +28,7 @@ def pieces(messages: list[Message]) -> list[int]:
         made.append(messages[len(made)])
         return made[-1]
 
-    returning = Returning(NOBODY, [], iter(make_one_by_one, None), queued=0, much=True)
+    returning = Returning(NOBODY, [], iter(make_one_by_one, None), 0)
     assert not returning.begun
     counts: list[int] = []
     while not returning.done:

@@ -72,10 +72,10 @@ class GroupContext(ABC):
         """
 
     @abstractmethod
-    def give_back(self, go_on: Callable[[], int], *, much: bool) -> None:
-        """Call it now, and again until it answers 0: a closed channel has no more to give back.
+    def give_back(self, go_on: Callable[[], int]) -> None:
+        """Call it in its turn, and again until it answers 0: a closed channel gives nothing more.
 
-        Else it answers how many messages wait. With `much`, it takes its turn.
+        Else it answers how many messages wait.
         """
 
     @abstractmethod

@@ -249,9 +249,9 @@ class Group(GroupContext):
         """See `GroupContext`: it may be channels of other groups of the engine."""
         return self._eviction.make_room(self._numbers.open.values())
 
-    def give_back(self, go_on: Callable[[], int], *, much: bool) -> None:
+    def give_back(self, go_on: Callable[[], int]) -> None:
         """See `GroupContext`."""
-        if (much and self._returning and not self.closing) or go_on():
+        if (self._returning and not self.closing) or go_on():
             self._returning.append(go_on)
 
     def _go_on_returning(self) -> None:

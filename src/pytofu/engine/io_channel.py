@@ -90,6 +90,8 @@ class IoChannel(SendingChannel):
         """Begin to live: the channel has its number."""
         self.account.number = self.number
         super().start()
+        if self._accepted and self._open:  # the Hello is there already, most often
+            self.on_readable(trio.current_time())
 
     # ------------------------------------------------------------------ readiness
 
@@ -434,12 +436,20 @@ class IoChannel(SendingChannel):
             self.group.limits.reached(ending.detail)
         if self._senders is not None:
             self._senders.unpark_all()
-        much = self.conversation.writer.held > 0
         last = self.conversation.last_messages()
-        rest = Returning(self, self._inbox, last, queued=self.queued, much=much)
-        self.group.give_back(rest.go_on, much=much)
+        if self.conversation.writer.held:
+            self.group.give_back(Returning(self, self._inbox, last, self.queued).go_on)
+            return
+        if not self.group.closing:
+            messages = list(last)
+            for message in messages:
+                message._account = UNCOUNTED
+            self.group.deliver(self._inbox, messages)
+        self.group.queues.note(-self.queued)
+        self.group.remove(self)
 
 
 if compiled and not TYPE_CHECKING:
     IoChannel.on_readable = twin(IoChannel.on_readable)
     IoChannel.work = twin(IoChannel.work)
+    IoChannel._settle = twin(IoChannel._settle)

@@ -20,24 +20,20 @@ _MOST_BYTES: Final = 256 * 1024
 class Returning:
     """What a closed channel has left, until the application has received it."""
 
-    __slots__ = ("_ahead", "_channel", "_inbox", "_messages", "_queued", "begun", "done", "much")
+    __slots__ = ("_ahead", "_channel", "_inbox", "_messages", "_queued", "begun", "done")
 
     def __init__(
         self,
         channel: Channel,
         inbox: Inbox,
         messages: Iterator[Message],
-        *,
         queued: int,
-        much: bool,
     ) -> None:
         self._channel = channel
         self._inbox = inbox
         self._messages = messages
         self._ahead: list[Message] = []  # made to see that there is another piece, and its first
         self._queued = queued  # bytes, as counted in the engine's queues
-        self.much: bool = much
-        """Whether there is more than the last event."""
         self.begun: bool = False
         """Whether there was a piece already."""
         self.done: bool = False
@@ -56,7 +52,7 @@ class Returning:
             group.queues.note(-self._queued)
             group.queues.returning -= self._queued
             group.remove(self._channel)
-        return len(inbox) if self.much or not self.done else 0
+        return len(inbox)
 
     def _gives_last_piece(self) -> bool:
         self._channel.group.deliver(self._inbox, self.piece())

@@ -1,6 +1,5 @@
 """Socket options: a peer that vanishes is noticed, nothing is delayed, buffers have their sizes."""
 
-import contextlib
 import socket
 from collections.abc import Sequence
 from functools import cached_property
@@ -73,5 +72,7 @@ def _whole(value: float, most: int) -> int:
 def set_options(sock: socket.socket, options: Sequence[Option]) -> None:
     """Set them as far as the system lets; some refuse it on a connection that was just reset."""
     for level, option, value in options:
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105  (contextlib takes longer than the call)
             sock.setsockopt(level, option, value)
+        except OSError:
+            pass

@@ -1,7 +1,7 @@
 """What the peer asks of this side: requests on one link, and the handlers at work on them."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -11,9 +11,9 @@ import trio
 from pytofu._choice import compiled, twin
 from pytofu.peers.assembly import Assembly, Budget
 from pytofu.peers.calls import Respond, Result, result_of, result_of_error
-from pytofu.peers.ctrl_c import started, unprotected
+from pytofu.peers.ctrl_c import unprotected
 from pytofu.peers.errors import NotSent, RemoteError, Unanswered
-from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
+from pytofu.peers.handling import NEVER, Handling
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.streams import AcceptedStream
 from pytofu.peers.topics import Subscriber, Topics
@@ -24,11 +24,8 @@ from pytofu.peers.wire import (
     PART_LEN,
     STREAM,
     SUBSCRIBE,
-    TIMEOUT,
     Headers,
     read_count,
-    read_timeout,
-    user_headers,
 )
 from pytofu.public.ampe import Ampe
 from pytofu.values.errors import InvalidMessageIdException
@@ -45,8 +42,6 @@ _HELPERS: Final = 2
 """Tasks that a task calls before it runs a handler, for the requests behind it, should it wait: so
 their number doubles as long as handlers wait. The first to come calls one: mostly none waits."""
 
-_NEVER: Final = float("inf")
-
 
 class Spawn(Protocol):
     """Starts a task where those of a link run."""
@@ -54,62 +49,6 @@ class Spawn(Protocol):
     def __call__[*Ts](self, task: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         """Start it; it is run soon."""
         ...
-
-
-class _Handling:
-    """One request: its body while that comes in, then its turn to wait for, then its handler."""
-
-    __slots__ = (
-        "assembly",
-        "body",
-        "deadline",
-        "given_up",
-        "headers",
-        "held",
-        "ident",
-        "running",
-        "scope",
-        "stream",
-    )
-
-    def __init__(self, ident: int, headers: Headers) -> None:
-        self.ident: int = ident
-        self.headers: Headers = headers
-        self.body: bytes = b""
-        self.assembly: Assembly | None = None  # of a body that comes in parts
-        self.stream: AcceptedStream | None = None
-        self.held: Holder[Message] | None = None  # while it waits
-        self.running: bool = False
-        self.given_up: bool = False
-        self.scope: trio.CancelScope | None = None  # around its handler, while that runs
-        # The time runs from the beginning, also while it waits for its turn.
-        self.deadline: float = (
-            trio.current_time() + read_timeout(headers[TIMEOUT]) if TIMEOUT in headers else _NEVER
-        )
-
-    def is_cut_short(self) -> bool:
-        """Of one whose turn has come: whether it is given up, or its time is over."""
-        if self.deadline == _NEVER:
-            return self.given_up
-        assert self.scope is not None
-        return self.scope.cancel_called
-
-    def start(self, handler: Respond) -> Coroutine[object, object, bytes | Reply | None] | None:
-        """Its handler, for `unprotected`; None if it is too late already. Raises as `started`."""
-        if self.is_cut_short():
-            return None
-        headers = self.headers
-        request = Incoming(
-            self.body if self.assembly is None else self.assembly.take(),
-            user_headers(headers) if headers else NO_HEADERS,
-            headers.get(METHOD, ""),
-            self.stream,
-        )
-        return started(handler, request)
-
-
-if compiled and not TYPE_CHECKING:
-    _Handling = twin(_Handling)
 
 
 class Answering:
@@ -155,10 +94,10 @@ class Answering:
         self._outlet = outlet
         self._budget = budget
         self._limit = limit
-        self._by_id: dict[int, _Handling] = {}
-        self._waiting: dict[_Handling, None] = {}
-        self._running: set[_Handling] = set()
-        self._ready: deque[_Handling] = deque()  # those of `_running` that no task has begun
+        self._by_id: dict[int, Handling] = {}
+        self._waiting: dict[Handling, None] = {}
+        self._running: set[Handling] = set()
+        self._ready: deque[Handling] = deque()  # those of `_running` that no task has begun
         self._coming = 0  # tasks that have been started for them and have not had their turn
         self._spawn = spawn
         self._context = copy_context()  # of every handler, when it begins
@@ -185,7 +124,7 @@ class Answering:
             # A program without these conventions may use an id twice.
             if ITEM in headers:
                 return  # of a stream whose handler has ended
-            handling = self._by_id[ident] = _Handling(ident, headers)
+            handling = self._by_id[ident] = Handling(ident, headers)
             if STREAM in headers:
                 handling.stream = AcceptedStream(self._outlet, ident, self._budget)
                 if not more:
@@ -211,7 +150,7 @@ class Answering:
             self._subscribe(ident, headers)
         return SUBSCRIBE in headers or (not ident and STREAM in headers)
 
-    def _assemble(self, handling: _Handling, part: bytes, more: bool) -> bool:
+    def _assemble(self, handling: Handling, part: bytes, more: bool) -> bool:
         """Add a part; whether the body is whole, and not too long."""
         if handling.assembly is None:
             handling.assembly = Assembly(self._budget)
@@ -221,7 +160,7 @@ class Answering:
             return False
         return not more
 
-    def _reject(self, handling: _Handling, error: RemoteError, *, refused: bool = False) -> None:
+    def _reject(self, handling: Handling, error: RemoteError, *, refused: bool = False) -> None:
         self._end(handling)
         self._outlet.tell_error(handling.ident, error, refused=refused)
 
@@ -279,7 +218,7 @@ class Answering:
         for subscriber in list(self._subscribers.values()):
             subscriber.end()
 
-    def _give_up(self, handling: _Handling, error: Exception) -> None:
+    def _give_up(self, handling: Handling, error: Exception) -> None:
         handling.given_up = True
         if handling.scope is not None:
             handling.scope.cancel()
@@ -294,7 +233,7 @@ class Answering:
     # one cancel scope, as long as they end without having been cancelled; and others stand by, who
     # have their turn only if it has to wait.
 
-    def _start(self, handling: _Handling, handler: Respond) -> None:
+    def _start(self, handling: Handling, handler: Respond) -> None:
         handling.running = True
         self._running.add(handling)
         self._ready.append(handling)
@@ -324,7 +263,7 @@ class Answering:
         except Exception:  # of a value that cannot be compared
             return False
 
-    def _next(self, handler: Respond, helpers: int) -> _Handling | None:
+    def _next(self, handler: Respond, helpers: int) -> Handling | None:
         """The next that is ready, if this task is for it, with others called to stand by."""
         if not self._is_for_more():
             return None
@@ -334,10 +273,10 @@ class Answering:
         return handling
 
     async def _carry_out_in_one_scope(self, handler: Respond, helpers: int) -> None:
-        handling: _Handling | None = None
+        handling: Handling | None = None
         failure: Result | None = None
         scope = trio.CancelScope()
-        deadline = _NEVER  # the scope's: to set it costs more than to compare
+        deadline = NEVER  # the scope's: to set it costs more than to compare
         try:
             try:
                 with scope:
@@ -362,7 +301,7 @@ class Answering:
             if handling is not None:
                 self._done(handling, handler)
 
-    async def _carry_out(self, handling: _Handling, handler: Respond) -> bool:
+    async def _carry_out(self, handling: Handling, handler: Respond) -> bool:
         """Run its handler, and answer; whether it was not cut short, and is done with."""
         if handling.given_up:
             return self._is_done(handling, handler)
@@ -391,9 +330,7 @@ class Answering:
             pass  # nobody is there to hear it, or the request's id (0) is none to answer to
         return self._is_done(handling, handler)
 
-    def _is_answered(
-        self, handling: _Handling, handler: Respond, lines: bytes, body: bytes
-    ) -> bool:
+    def _is_answered(self, handling: Handling, handler: Respond, lines: bytes, body: bytes) -> bool:
         """Whether nothing has to be waited for: then it is answered, and done with."""
         if (
             handling.stream is not None
@@ -405,7 +342,7 @@ class Answering:
         self._done(handling, handler)
         return True
 
-    def _has_only_noticed_the_end(self, handling: _Handling, error: Exception) -> bool:
+    def _has_only_noticed_the_end(self, handling: Handling, error: Exception) -> bool:
         """Whether a handler has failed to reach the peer that asked, since that is gone.
 
         It would have been cancelled, had its stream not told it first: that is no failure.
@@ -415,14 +352,14 @@ class Answering:
             return False
         return handling.given_up or self._outlet.is_closed
 
-    def _is_done(self, handling: _Handling, handler: Respond) -> bool:
+    def _is_done(self, handling: Handling, handler: Respond) -> bool:
         """Whether it was not cut short, and is done with."""
         if handling.is_cut_short():
             return False
         self._done(handling, handler)
         return True
 
-    def _done(self, handling: _Handling, handler: Respond) -> None:
+    def _done(self, handling: Handling, handler: Respond) -> None:
         handling.scope = None
         self._running.discard(handling)
         self._end(handling)
@@ -435,12 +372,12 @@ class Answering:
             self._stop_waiting(handling)
             self._start(handling, handler)
 
-    def _stop_waiting(self, handling: _Handling) -> None:
+    def _stop_waiting(self, handling: Handling) -> None:
         assert handling.held is not None
         del self._waiting[handling]
         self._ampe.put(handling.held)
 
-    def _end(self, handling: _Handling) -> None:
+    def _end(self, handling: Handling) -> None:
         """Nothing of it is left: not in the tables, not in the budget, not from the pool."""
         if self._by_id.get(handling.ident) is handling:
             del self._by_id[handling.ident]

@@ -8,7 +8,6 @@ a program gives are run as they would be without us.
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from types import CoroutineType
 from typing import Final
 
 import trio
@@ -48,7 +47,7 @@ def coroutine_of[T](
     function: Callable[..., Awaitable[T]], awaitable: Awaitable[T]
 ) -> Coroutine[object, object, T]:
     """What the function has returned, as a coroutine. Raises as `started`."""
-    if type(awaitable) is CoroutineType:
+    if inspect.iscoroutine(awaitable):
         return awaitable
     if not inspect.isawaitable(awaitable):
         raise TypeError(f"{function!r} is no async function: it returned {shown(awaitable)}")

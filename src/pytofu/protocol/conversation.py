@@ -202,13 +202,14 @@ class Conversation:
         ending = self.ending
         assert ending is not None
         yield from self.take_returned()
-        if not ending.unanswered:
-            self.writer.forget_written()
-        opcode = OpCode.HELLO_RESPONSE if ending.answers_hello else None
-        for message in self.writer.unsent():
-            message.mark_from_engine(ending.unsent, opcode)
-            opcode = None  # of the HelloRequest alone, which is the first
-            yield message
+        if self.writer.held:
+            if not ending.unanswered:
+                self.writer.forget_written()
+            opcode = OpCode.HELLO_RESPONSE if ending.answers_hello else None
+            for message in self.writer.unsent():
+                message.mark_from_engine(ending.unsent, opcode)
+                opcode = None  # of the HelloRequest alone, which is the first
+                yield message
         yield channel_closed(self.number, self.message_id, ending)
 
     # ------------------------------------------------------------------ the peer
@@ -360,10 +361,13 @@ class Conversation:
             return self._runs_from(self._made_at) + limits.hello_timeout
         if self._opened_at == math.inf:
             return self._made_at + limits.connect_timeout
-        deadline = min(
-            self._runs_from(self.frame_began) + limits.frame_timeout,
-            self._full_since + limits.send_timeout,
-        )
+        deadline = math.inf
+        if self.frame_began != math.inf:
+            deadline = self._runs_from(self.frame_began) + limits.frame_timeout
+        if self._full_since != math.inf:
+            deadline = min(deadline, self._full_since + limits.send_timeout)
+        if state is State.OPEN:
+            return deadline
         if state in _GREETING:
             deadline = min(deadline, self._runs_from(self._opened_at) + limits.hello_timeout)
         elif state in _BYE_UNANSWERED and self._full_since == math.inf:

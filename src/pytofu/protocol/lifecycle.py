@@ -18,6 +18,8 @@ from pytofu.values.status import AmpeError
 class State(Enum):
     """Where in its life an IO channel is."""
 
+    __hash__ = object.__hash__  # Enum's own is a function in Python, and tables are asked often
+
     HELLO_AWAITED = auto()
     """Accepted; the peer's HelloRequest has not come yet."""
     HELLO_RECEIVED = auto()

@@ -22,6 +22,8 @@ def channel_closed(number: int, message_id: int, ending: Ending) -> Message:
 
 def add_detail(message: Message, detail: str) -> None:
     """Add the `~detail` header, if there is anything to say: on one line, and as valid text."""
+    if not detail:
+        return
     text = " ".join(detail.encode(errors="replace").decode().replace("\0", " ").split())
     if text:
         message.text_headers.append(DETAIL, text)
