@@ -267,9 +267,10 @@ def test_all_that_engines_in_threads_do_to_each_other_adds_up(tmp_path: Path) ->
         members = [Member(together, index) for index in range(MEMBERS)]
         running = [threads.submit(trio.run, member.run) for member in members]
         visited = threads.submit(trio.run, visit, together)
-        for each in running:
-            each.result(PATIENCE)
-        answers = visited.result(PATIENCE)
+        failures = [error for each in (*running, visited) if (error := each.exception(PATIENCE))]
+        if failures:  # all of them: when one fails the others do so too
+            raise BaseExceptionGroup("in the threads", failures)
+        answers = visited.result()
     expected = sorted(body_of(9, number) for number in range(VISITS) for _ in KINDS)
     assert sorted(answers) == expected
     for member in members:
