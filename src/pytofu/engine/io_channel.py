@@ -15,7 +15,7 @@ from pytofu.engine.accounts import UNCOUNTED, ChannelAccount
 from pytofu.engine.context import GroupContext
 from pytofu.engine.fair_mailbox import Inbox
 from pytofu.engine.readiness import MUCH
-from pytofu.engine.returning import Returning
+from pytofu.engine.returning import Returning, give_back_at_once
 from pytofu.engine.sending import SendingChannel
 from pytofu.links.base import Link, LinkError, Wait
 from pytofu.protocol.conversation import Conversation
@@ -439,14 +439,8 @@ class IoChannel(SendingChannel):
         last = self.conversation.last_messages()
         if self.conversation.writer.held:
             self.group.give_back(Returning(self, self._inbox, last, self.queued).go_on)
-            return
-        if not self.group.closing:
-            messages = list(last)
-            for message in messages:
-                message._account = UNCOUNTED
-            self.group.deliver(self._inbox, messages)
-        self.group.queues.note(-self.queued)
-        self.group.remove(self)
+        else:
+            give_back_at_once(self, self._inbox, last, self.queued)
 
 
 if compiled and not TYPE_CHECKING:
