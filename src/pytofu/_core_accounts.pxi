@@ -45,10 +45,6 @@ cdef class Budget:
         self._loans = _Loans(self)
         self._forgotten = deque()
 
-    cdef bint is_here(self) noexcept:
-        """Whether this thread is the engine's: in others nothing is counted."""
-        return PyThread_get_thread_ident() == self.thread
-
     def get(self, strategy):
         return self.lend() if self.free > 0 else Budget._pure.get(self, strategy)
 
@@ -70,6 +66,11 @@ cdef class Budget:
         return True
 
 
+cdef bint counts_here(Budget budget) noexcept:
+    """Whether this thread is the engine's: in others nothing is counted."""
+    return PyThread_get_thread_ident() == budget.thread
+
+
 cdef class _Loans:
     cdef public Budget _budget
 
@@ -86,7 +87,7 @@ cdef class _Loans:
 
     cdef int count_back(self) except -1:
         cdef Budget budget = self._budget
-        if not budget.is_here():
+        if not counts_here(budget):
             budget.credit_later(self, 0)
             return 0
         if budget.free < budget.maximum:
@@ -147,7 +148,7 @@ cdef class ChannelAccount:
 
     cdef int count_back(self, long long cost) except -1:
         cdef Budget budget = self.budget
-        if not budget.is_here():
+        if not counts_here(budget):
             budget.credit_later(self, cost)
             return 0
         self.held -= 1

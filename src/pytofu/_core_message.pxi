@@ -78,7 +78,7 @@ cdef class Message:
             budget = (<_Loans>account)._budget
         else:
             return False
-        return budget.is_here() and not budget.watchers
+        return counts_here(budget) and not budget.watchers
 
     cdef int give_up(self) except -1:
         """`release` of one that goes quietly."""
