@@ -88,8 +88,9 @@ from pytofu.values.header import (
     ProtoFields,
 )
 from pytofu.values.holder import Holder
-from pytofu.values.message import Message, MessageReleasedError, trace_releases
+from pytofu.values.message import Message, MessageReleasedError
 from pytofu.values.peer_info import PeerInfo
+from pytofu.values.releases import trace_releases
 from pytofu.values.status import AmpeError, AmpeStatus
 from pytofu.values.text_headers import TextHeader, TextHeaders
 

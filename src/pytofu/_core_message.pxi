@@ -60,7 +60,7 @@ cdef class Message:
     def release(self):
         if self._released:
             raise self._misuse()
-        self._released = _of_message()["release_site"]() if _tracing else True
+        self._released = _of_message()["releases"].release_site() if _tracing else True
         self.credit_account()
         return self
 

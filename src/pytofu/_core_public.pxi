@@ -153,17 +153,6 @@ cdef class Ampe(Belonging):
 
 
 # ---------------------------------------------------------------------- borrowing
-#
-# Python's class, whose slots are filled here: to make one by its __init__, in whatever language, takes twice as long.
-
-cdef extern from "Python.h":
-    ctypedef object (*_alloc)(object, Py_ssize_t)
-    ctypedef object (*_vectorcall)(object, PyObject**, size_t, PyObject*)
-    ctypedef struct _Type "PyTypeObject":
-        _alloc tp_alloc
-        _vectorcall tp_vectorcall
-    Py_ssize_t PyVectorcall_NARGS(size_t)
-
 
 cdef Slot _ampe = None, _engine_closing = None, _strategy = None
 
@@ -177,33 +166,7 @@ cdef int find_borrowing() except -1:
 
     _ampe, _strategy = Slot(borrowed_message, "_ampe"), Slot(borrowed_message, "_strategy")
     _engine_closing = Slot(Engine, "closing")
-    (<_Type*>borrowed_message).tp_vectorcall = new_borrowed
     return 0
-
-
-def Holder_value(self):
-    # Python has no short way to a property of a class that has a __getattr__.
-    if _held is not None and _held.is_in(self) and _held.is_set(self):
-        return _held.get(self)
-    return Holder_value.__wrapped__(self)
-
-
-def borrowed_message___init__(self, ampe, strategy=AllocationStrategy.ALWAYS):
-    borrowed_message___init__.__wrapped__(self, ampe, strategy)
-
-
-cdef object new_borrowed(kind, PyObject** arguments, size_t flags, PyObject* names):
-    cdef Py_ssize_t count = PyVectorcall_NARGS(flags)
-    cdef Py_ssize_t named = 0 if names == NULL else len(<tuple>names), at
-    if named or not 1 <= count <= 2:
-        given = [<object>arguments[at] for at in range(count)]
-        by_name = {(<tuple>names)[at]: <object>arguments[count + at] for at in range(named)}
-        return type.__call__(kind, *given, **by_name)
-    holder = (<_Type*>kind).tp_alloc(kind, 0)
-    _held.set(holder, None)
-    _ampe.set(holder, <object>arguments[0])
-    _strategy.set(holder, <object>arguments[1] if count == 2 else _ALWAYS)
-    return holder
 
 
 def borrowed_message___enter__(self):

@@ -30,10 +30,6 @@ cdef class Slot:
     cdef inline bint is_in(self, thing) noexcept:
         return PyObject_TypeCheck(thing, <PyTypeObject*>self.owner)
 
-    cdef inline bint is_set(self, thing) noexcept:
-        """Only of what it `is_in`."""
-        return (<PyObject**>(<char*><PyObject*>thing + self.at))[0] != NULL
-
     cdef inline get(self, thing):
         """What it holds, None if nothing; only of what it `is_in`."""
         cdef PyObject* value = (<PyObject**>(<char*><PyObject*>thing + self.at))[0]

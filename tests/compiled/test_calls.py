@@ -268,7 +268,7 @@ class ByHand:
 async def by_hand(program: Program, deeds: list[Deed]) -> None:
     find = program.world.find
     name = "both-worlds-by-hand"
-    trace = find("values.message.trace_releases")
+    trace = find("values.releases.trace_releases")
     options = find("engine.options.Options")(initial_pool_msgs=3, max_pool_msgs=4)
     open_ampe = find("public.ampe.open_ampe")
     async with (

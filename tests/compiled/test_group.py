@@ -52,7 +52,7 @@ class Program:
         self.holder = world.find("values.holder.Holder")
         self.borrowed = world.find("public.borrowing.borrowed_message")
         self.message = world.find("values.message.Message")
-        self.trace = world.find("values.message.trace_releases")
+        self.trace = world.find("values.releases.trace_releases")
         self.opcodes = world.find("values.header.OpCode")
         self.strategies = list(world.find("values.allocation.AllocationStrategy"))
 

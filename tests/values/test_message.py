@@ -1,8 +1,6 @@
 import copy
 import inspect
-import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -20,7 +18,8 @@ from pytofu.public.borrowing import borrowed_message
 from pytofu.values.errors import AmpeException
 from pytofu.values.header import BinaryHeader, MoreMessagesFlag, OpCode, OriginFlag, ProtoFields
 from pytofu.values.holder import Holder
-from pytofu.values.message import Message, MessageReleasedError, next_message_id, trace_releases
+from pytofu.values.message import Message, MessageReleasedError, next_message_id
+from pytofu.values.releases import trace_releases
 from pytofu.values.status import AmpeError, AmpeStatus
 from tests.support import App, End, ServerAddress, open_app, open_pair
 
@@ -570,21 +569,6 @@ class TestRelease:
         with pytest.raises(MessageReleasedError) as caught:
             Message().release().release()
         assert ".py" not in str(caught.value)
-
-    @pytest.mark.parametrize(
-        ("value", "traces"), [("1", True), ("yes", True), ("0", False), ("", False)]
-    )
-    def test_tracing_by_environment(self, value: str, traces: bool) -> None:
-        program = "from pytofu.values.message import Message\nprint(repr(Message().release()))"
-        result = subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTOFU_TRACE_RELEASES": value},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        expected = "<Message released at <string>:2>" if traces else "<Message released>"
-        assert result.stdout.strip() == expected
 
     def test_callers_inside_the_package_are_passed_over(self, traced: None) -> None:
         message = Message()

@@ -30,7 +30,8 @@ import trio
 
 from pytofu._choice import compiled, twin
 from pytofu.values.allocation import AllocationStrategy
-from pytofu.values.message import Account, Message, release_site
+from pytofu.values.message import Account, Message
+from pytofu.values.releases import release_site
 
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 """Whose frames a warning leaves out, so that it points at the program's line."""

@@ -64,7 +64,6 @@ class borrowed_message(Holder[Message]):  # reads as the function that it is for
 
 
 if compiled and not TYPE_CHECKING:  # the class is Python's: it inherits from one that is
-    borrowed_message.__init__ = twin(borrowed_message.__init__)
     borrowed_message.__enter__ = twin(borrowed_message.__enter__)
     borrowed_message.__exit__ = twin(borrowed_message.__exit__)
 

@@ -5,7 +5,6 @@ Source: pattern guide, section 8 (ownership transfer).
 
 from typing import TYPE_CHECKING
 
-from pytofu._choice import compiled, twin
 from pytofu.values.errors import AmpeException
 from pytofu.values.status import AmpeError
 
@@ -66,7 +65,3 @@ class Holder[T]:
 
     def __repr__(self) -> str:
         return f"<Holder of {self._value!r}>" if self._value is not None else "<Holder, empty>"
-
-
-if compiled and not TYPE_CHECKING:  # the class is Python's: others inherit from it
-    Holder.value = property(twin(Holder.value.fget))

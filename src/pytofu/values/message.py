@@ -6,16 +6,15 @@ second time, so an old reference stays dead for good.
 """
 
 import itertools
-import os
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Never, Self
 
 from pytofu._choice import compiled, twin
-from pytofu.patterns.arguments import as_bytes, must_be, whole_number, wrong_type
+from pytofu.patterns.arguments import as_bytes, whole_number, wrong_type
 from pytofu.patterns.buffer import Appendable
 from pytofu.patterns.result import OK, Err, Result
+from pytofu.values import releases
 from pytofu.values.errors import AmpeException
 from pytofu.values.header import (
     MAX_MESSAGE_ID,
@@ -42,9 +41,6 @@ _OPENERS: Final = frozenset({OpCode.HELLO_REQUEST, OpCode.WELCOME_REQUEST})
 # As plain ints, for the hot path: comparing with the members themselves takes twice as long.
 _SIGNAL: Final = int(OpCode.SIGNAL)
 _LAST_OPCODE: Final = int(OpCode.WELCOME_RESPONSE)
-_PACKAGE: Final = __name__.partition(".")[0]
-
-_tracing = os.environ.get("PYTOFU_TRACE_RELEASES", "0") not in {"", "0"}
 
 
 def _opcode_of(opcode: Any) -> int:
@@ -74,30 +70,6 @@ class MessageReleasedError(RuntimeError):
     Pattern guide, section 8 (direct invalidation). With `trace_releases(True)` the text names the
     file and line that released the message.
     """
-
-
-def trace_releases(enabled: bool) -> None:
-    """Record, or stop recording, where each message is released (some microseconds a message).
-
-    Also switched on by the environment variable PYTOFU_TRACE_RELEASES=1 at import.
-    """
-    must_be("trace_releases", "True or False", bool, enabled)
-    _trace(enabled)
-
-
-def _trace(enabled: bool) -> None:
-    global _tracing
-    _tracing = enabled
-
-
-def release_site() -> str:
-    """File and line of the nearest caller outside this package; empty unless traced."""
-    if not _tracing:
-        return ""
-    frame = sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 class Account(ABC):
@@ -160,7 +132,7 @@ class Message:
         """
         if self._released:
             raise self._misuse()
-        self._released = release_site() if _tracing else True
+        self._released = releases.release_site() if releases.traced else True
         account = self._account
         if account is not None:
             self._account = None
@@ -450,5 +422,3 @@ class Message:
 
 if compiled and not TYPE_CHECKING:
     Message = twin(Message)
-    _trace = twin(_trace)
-    _trace(_tracing)
