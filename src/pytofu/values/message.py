@@ -277,8 +277,6 @@ class Message:
         """Whether an application made the message."""
         return not self.header.proto_byte & ORIGIN_BIT
 
-    # ------------------------------------------------------------------ contents
-
     @property
     def text_headers(self) -> TextHeaders:
         """The text headers, to read and to extend."""
@@ -373,8 +371,6 @@ class Message:
         self._header = BinaryHeader()
         self._text = b""
         self._body = b""
-
-    # ------------------------------------------------------------------ validation
 
     def check_and_prepare(self) -> Result[None, AmpeError]:
         """Validate and complete the message for sending: steps 1-7 of PROTOCOL 3, in that order.
