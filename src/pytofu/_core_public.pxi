@@ -164,8 +164,8 @@ cdef int find_borrowing() except -1:
     from pytofu.engine.engine import Engine
     from pytofu.public.borrowing import borrowed_message
 
-    _ampe, _strategy = Slot(borrowed_message, "_ampe"), Slot(borrowed_message, "_strategy")
     _engine_closing = Slot(Engine, "closing")
+    _ampe, _strategy = Slot(borrowed_message, "_ampe"), Slot(borrowed_message, "_strategy")
     return 0
 
 
