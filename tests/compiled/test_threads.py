@@ -267,7 +267,8 @@ def test_all_that_engines_in_threads_do_to_each_other_adds_up(tmp_path: Path) ->
         members = [Member(together, index) for index in range(MEMBERS)]
         running = [threads.submit(trio.run, member.run) for member in members]
         visited = threads.submit(trio.run, visit, together)
-        failures = [error for each in (*running, visited) if (error := each.exception(PATIENCE))]
+        ended = [each.exception(PATIENCE) for each in running] + [visited.exception(PATIENCE)]
+        failures = [error for error in ended if error]
         if failures:  # all of them: when one fails the others do so too
             raise BaseExceptionGroup("in the threads", failures)
         answers = visited.result()
