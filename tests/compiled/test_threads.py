@@ -12,11 +12,11 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import trio
@@ -267,8 +267,8 @@ def test_all_that_engines_in_threads_do_to_each_other_adds_up(tmp_path: Path) ->
         members = [Member(together, index) for index in range(MEMBERS)]
         running = [threads.submit(trio.run, member.run) for member in members]
         visited = threads.submit(trio.run, visit, together)
-        ended: list[Future[Any]] = [*running, visited]
-        failures = [error for each in ended if (error := each.exception(PATIENCE))]
+        ended = [each.exception(PATIENCE) for each in running] + [visited.exception(PATIENCE)]
+        failures = [error for error in ended if error]
         if failures:  # all of them: when one fails the others do so too
             raise BaseExceptionGroup("in the threads", failures)
         answers = visited.result()
