@@ -18,8 +18,6 @@ from pytofu.values.status import AmpeError
 class State(Enum):
     """Where in its life an IO channel is."""
 
-    __hash__ = object.__hash__  # Enum's own is a function in Python, and tables are asked often
-
     HELLO_AWAITED = auto()
     """Accepted; the peer's HelloRequest has not come yet."""
     HELLO_RECEIVED = auto()
@@ -44,6 +42,10 @@ class State(Enum):
     """Nothing more is sent but what is queued, nothing more delivered; then this side closes."""
     CLOSED = auto()
     """Over."""
+
+
+# Enum's own is a function in Python, and tables are asked often.
+State.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 class Posting(Enum):
