@@ -25,10 +25,14 @@ from benchmarks.work import Task
 type _Function = tuple[str, int, str]
 """File, line and name, as pstats has them."""
 
-_KERNEL: Final = ("method 'recv", "method 'send", "method 'poll'", "method 'accept'", "'connect'")
+_KERNEL: Final = (
+    *("method 'recv", "method 'send", "method 'poll'", "method 'accept'", "'connect'"),
+    "sched_yield",
+)
 """Functions in C whose time is that of the kernel."""
 
 _FOLDERS: Final[Sequence[tuple[Path, str]]] = (
+    (Path(pytofu.__file__).parent / "engine" / "busy_polling.py", "waiting"),
     (Path(pytofu.__file__).parent / "engine", "engine"),
     (Path(pytofu.__file__).parent / "protocol", "protocol"),
     (Path(pytofu.__file__).parent / "peers", "peers"),
@@ -103,6 +107,6 @@ def _layer(function: _Function) -> str:
         return "kernel" if _is_kernel(function) else "other"
     path = Path(file)
     for folder, layer in _FOLDERS:
-        if path.is_relative_to(folder):
+        if path.is_relative_to(folder):  # or it is that file
             return "public" if layer == "values" and path.name in _PUBLIC else layer
     return "other"
