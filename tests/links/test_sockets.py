@@ -377,7 +377,7 @@ def test_a_childs_copies_are_closed_and_nothing_else_is(
 ) -> None:
     one, other = two_ends
     link = UDSLink(one)
-    monkeypatch.setattr(sockets, "_open", {link: None})
+    monkeypatch.setattr(sockets, "_open", {link})
     sockets._close_copies()
     assert link.fileno() == one.fileno() == -1
     assert isinstance(link.receive(1), LinkError)  # and nothing of whoever has the number now

@@ -6,6 +6,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 import trio
 
@@ -52,8 +53,7 @@ def failure(kind: AmpeError, error: BaseException, about: str = "") -> LinkError
 
 # ---------------------------------------------------------------------- forked children
 
-# No weak references, which would cost a link a tenth of its memory: all are let go.
-_open: Final[dict["SocketLink | SocketListening", None]] = {}
+_open: Final["WeakSet[SocketLink | SocketListening]"] = WeakSet()
 
 
 def in_forked_children(run: Callable[[], None]) -> None:
@@ -90,7 +90,7 @@ def _shut_down(sock: socket.socket) -> None:
 class SocketLink(Link):
     """A link over a non-blocking stream socket, which it owns."""
 
-    __slots__ = ("_broken", "_descriptor", "_sock")
+    __slots__ = ("__weakref__", "_broken", "_descriptor", "_sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock: Final = sock
@@ -99,7 +99,7 @@ class SocketLink(Link):
         # Why it broke. The system tells an error once, to whoever asks first; when sending was
         # first, reading sees what had arrived, and then what looks like an orderly end.
         self._broken: LinkError | None = None
-        _open[self] = None
+        _open.add(self)
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -154,7 +154,6 @@ class SocketLink(Link):
     def let_go(self) -> None:
         """Close the socket for this process alone. What was sent is still delivered."""
         self._descriptor = -1
-        _open.pop(self, None)
         self._sock.close()
 
 
@@ -169,11 +168,11 @@ if compiled and not TYPE_CHECKING:
 class SocketListening(Listening):
     """A non-blocking socket that listens, which this owns."""
 
-    __slots__ = ("_sock",)
+    __slots__ = ("__weakref__", "_sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock: Final = sock
-        _open[self] = None
+        _open.add(self)
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -206,5 +205,4 @@ class SocketListening(Listening):
 
     def let_go(self) -> None:
         """Close the socket for this process alone."""
-        _open.pop(self, None)
         self._sock.close()
