@@ -283,8 +283,7 @@ async def test_those_that_bring_much_have_a_turn_when_several_others_had_theirs(
     def serve() -> set[str]:
         if not descriptor:
             for end in heavy:
-                if end not in world.reactor._again:
-                    world.reactor.again(end)
+                world.reactor.again(end)
         return {call[0] for call in world.serve() if call.endswith("reads")}
 
     for end in heavy:
@@ -329,6 +328,24 @@ async def test_who_asks_while_it_is_served_is_called_the_next_time(world: World)
     world.reactor.again(nowhere)
     for _ in range(3):
         assert world.serve() == ["nowhere writes", "nowhere reads"]
+
+
+@pytest.mark.parametrize("much", [False, True])
+async def test_who_asks_more_than_once_is_called_once(world: World, much: bool) -> None:
+    """However often a source asks while it is served: what waits must not grow."""
+    ends = [world.nowhere(name) for name in "ab"]
+
+    def ask() -> None:
+        for end in ends * 2:
+            world.reactor.again(end)
+
+    for end in ends:
+        end.brings_much = much
+        end.when_readable = ask
+    ask()
+    for _ in range(5):
+        assert len(world.serve()) == (2 if much else 4)
+    assert len(world.reactor._again) == 2
 
 
 async def test_a_defect_of_who_asked_is_its_owners_alone(world: World) -> None:

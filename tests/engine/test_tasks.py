@@ -171,6 +171,20 @@ async def test_who_asks_to_be_called_again_is_called_both_ways(
     assert calls == ["writes", "reads"]
 
 
+async def test_who_asks_more_than_once_is_called_once(
+    reactor: TaskReactor, calls: list[str]
+) -> None:
+    nowhere = End(calls)
+    before = live_tasks()
+    for _ in range(3):
+        reactor.again(nowhere)
+    assert live_tasks() == before + 1
+    await wait_all_tasks_blocked()
+    reactor.again(nowhere)
+    await wait_all_tasks_blocked()
+    assert calls == ["writes", "reads"] * 2
+
+
 def test_asking_when_trio_has_ended_is_harmless(calls: list[str]) -> None:
     async def main() -> TaskReactor:
         return TaskReactor(lambda task: None)

@@ -12,7 +12,7 @@ import select
 import sys
 import threading
 from abc import abstractmethod
-from collections import deque
+from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -107,7 +107,8 @@ class PollingReactor(Readiness):
         turn.leaderless.add(owner)
         self._sources: dict[int, Source] = {}
         self._left: dict[int, int] = {}  # found ready, and not served yet: they come first
-        self._again: deque[Source] = deque()  # to be served without a descriptor saying so
+        # To be served without a descriptor saying so, each once: who is served asks again and again.
+        self._again: OrderedDict[Source, None] = OrderedDict()
         self._turns, self._turns_again = Turns(), Turns()
         self._bell, self._ringing = _open_bell(), False
         self._closed = False
@@ -147,7 +148,7 @@ class PollingReactor(Readiness):
     def again(self, source: Source) -> None:
         """See `Readiness`."""
         if threading.get_ident() == self._thread:
-            self._again.append(source)
+            self._again[source] = None
             if not self.can_lead:
                 self.ring()
         else:
@@ -197,11 +198,11 @@ class PollingReactor(Readiness):
         this, turns = Pass(), self._turns_again
         turns.begin()
         for _ in range(len(self._again)):
-            source = self._again.popleft()
+            source, _ = self._again.popitem(last=False)
             if turns.has_one(source):
                 self._serve_one(source, _WRITABLE | _READABLE, now)
             else:
-                self._again.append(source)
+                self._again[source] = None
             if this.is_over:
                 return
 

@@ -54,7 +54,10 @@ class Readiness(ABC):
 
     @abstractmethod
     def again(self, source: Source) -> None:
-        """Call it soon though no descriptor says so. May be called from any thread."""
+        """Call it soon though no descriptor says so, and once, however often it is asked.
+
+        May be called from any thread.
+        """
 
     @abstractmethod
     def serve(self) -> None:

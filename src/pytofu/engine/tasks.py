@@ -16,11 +16,12 @@ from pytofu.engine.readiness import Readiness, Source
 class TaskReactor(Readiness):
     """Nobody leads: each source is served by its own tasks, in the group's nursery."""
 
-    __slots__ = ("_start", "_tasks", "_thread", "_token")
+    __slots__ = ("_asked", "_start", "_tasks", "_thread", "_token")
 
     def __init__(self, start: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
         self._start = start
         self._tasks: dict[tuple[Source, bool], trio.CancelScope] = {}  # True: waits to write
+        self._asked: set[Source] = set()  # to be called again, and has a task for it
         self._thread = threading.get_ident()
         self._token = trio.lowlevel.current_trio_token()
 
@@ -61,13 +62,16 @@ class TaskReactor(Readiness):
     def again(self, source: Source) -> None:
         """See `Readiness`."""
         if threading.get_ident() == self._thread:
-            self._start(partial(self._serve_once, source))
+            if source not in self._asked:
+                self._asked.add(source)
+                self._start(partial(self._serve_once, source))
         else:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self.again, source)
 
     @trio.lowlevel.enable_ki_protection
     async def _serve_once(self, source: Source) -> None:
+        self._asked.discard(source)
         self._call(source, writing=True)
         self._call(source, writing=False)
 
