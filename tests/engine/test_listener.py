@@ -212,23 +212,27 @@ async def test_a_listener_that_ends_accepts_nothing_more(door: ScriptedListening
         assert door.accepts == 1
 
 
-async def test_while_messages_come_in_every_other_turn_is_without_new_ones(
-    door: ScriptedListening,
+@pytest.mark.parametrize(
+    ("waiting", "taken"), [(8, [2, 0, 2, 0]), (1, [1, 1, 1, 1])], ids=["a crowd", "one by one"]
+)
+async def test_while_messages_come_in_every_other_turn_is_without_the_rest_of_a_crowd(
+    door: ScriptedListening, waiting: int, taken: list[int]
 ) -> None:
     async with open_app() as app:
         await open_listener(app)
         group = app.chnls._group
-        door.waiting.extend(greeting(number) for number in range(1, 9))
         accepted = []
-        door.wake()
-        for _ in range(4):
+        for turn in range(4):
+            if turn == 0 or waiting == 1:
+                door.waiting.extend(greeting(turn + number) for number in range(1, waiting + 1))
+            door.wake()
             group.traffic.messages_received += 1  # of somebody who is there already
             before = len(door.waiting)
             group.readiness.serve()
             accepted.append(before - len(door.waiting))
-        assert accepted == [0, 2, 0, 2]
+        assert accepted == taken
         await wait_all_tasks_blocked()
-        assert await ids(app) == list(range(1, 9))
+        assert await ids(app) == list(range(1, max(waiting, 4) + 1))
 
 
 # ---------------------------------------------------------------------- the system has no room

@@ -251,13 +251,14 @@ class Listener(Channel):
 class _Door(Source):
     """One of the addresses that a listener listens on: a name may stand for several."""
 
-    __slots__ = ("_closed", "_gave_way", "_listener", "_listening", "_received")
+    __slots__ = ("_closed", "_gave_way", "_left_some", "_listener", "_listening", "_received")
 
     def __init__(self, listener: Listener, listening: Listening) -> None:
         self._listener = listener
         self._listening = listening
         self._closed = False
         self._gave_way = False
+        self._left_some = False  # whether more may have waited, when it last accepted
         self._received = 0  # messages of the group, when it last looked
 
     def fileno(self) -> int:
@@ -280,20 +281,22 @@ class _Door(Source):
     def on_readable(self, now: float) -> None:
         """Accept what waits, in bounds; the rest at the next turn.
 
-        A connection costs as much as many messages. So while messages come in, every other turn
-        is without new ones, and who is there already gets at least as far as who comes.
+        A connection costs as much as many messages. So while messages come in, and connections
+        faster than they are accepted, every other turn is without new ones, and who is there
+        already gets at least as far as who comes.
         """
         if self._closed or not self._listener.may_accept():
             return
         received = self._listener.group.traffic.messages_received
-        self._gave_way = received != self._received and not self._gave_way
-        self._received = received
+        messages_came, self._received = received != self._received, received
+        self._gave_way = self._left_some and messages_came and not self._gave_way
         if self._gave_way:
             if self._listening.buffered:
                 self.wake()
             return
         for _ in range(_MOST_ACCEPTS):
             link = self._listening.accept()
+            self._left_some = isinstance(link, Link)
             if isinstance(link, Link):
                 self._listener.accepted(link)
                 if self._listener.has_ended:  # by what the program's accept_filter did
