@@ -33,16 +33,20 @@ class Assembly:
         self._held = 0
         self.too_long: bool = False
 
-    def add(self, part: bytes) -> None:
-        """Take the next part."""
+    def add(self, part: bytes, *, last: bool = False) -> bytes | None:
+        """Take the next part. With the last one, the whole body, unless it is too long."""
         self._length += len(part)
         if self._length > self._budget.longest:
             self.too_long = True
             self.drop()
             self._hold(_PART_COST)
-            return
+            return None
+        if last and not self._parts:  # as nearly always: there is nothing to put together
+            self._length = 0
+            return part
         self._parts.append(part)
         self._hold(len(part) + _PART_COST)
+        return self.take() if last else None
 
     def _hold(self, cost: int) -> None:
         self._held += cost

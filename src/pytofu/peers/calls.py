@@ -71,13 +71,12 @@ class Call:
             if self._assembly is None:
                 self._assembly = Assembly(self._budget)
                 self._headers = headers
-            self._assembly.add(body)
-            if self._assembly.too_long:
-                self.fail(RemoteError("RESOURCE_EXHAUSTED", "the answer is too long"))
+            whole = self._assembly.add(body, last=not more)
+            if whole is None:
+                if self._assembly.too_long:
+                    self.fail(RemoteError("RESOURCE_EXHAUSTED", "the answer is too long"))
                 return
-            if more:
-                return
-            body, first = self._assembly.take(), self._headers
+            body, first = whole, self._headers
         if headers and (error := error_of(headers, body)) is not None:
             self.fail(error)
             return

@@ -160,14 +160,14 @@ class Stream:
         if not self._window.arrived(cost):
             self.fail(RemoteError("RESOURCE_EXHAUSTED", "more was sent than there was credit for"))
             return
-        self._assembly.add(message.payload)
-        if self._assembly.too_long:
-            self.fail(RemoteError("RESOURCE_EXHAUSTED", "an item is too long"))
-        elif kind == PART:
-            self._consumed(cost)  # bounded by the longest item instead
-        else:
-            self._items.append((self._assembly.take(), cost))
+        item = self._assembly.add(message.payload, last=kind != PART)
+        if item is not None:
+            self._items.append((item, cost))
             self._readers.unpark()
+        elif self._assembly.too_long:
+            self.fail(RemoteError("RESOURCE_EXHAUSTED", "an item is too long"))
+        else:
+            self._consumed(cost)  # bounded by the longest item instead
 
     def _consumed(self, cost: int) -> None:
         grant = self._window.consumed(cost)
@@ -260,11 +260,11 @@ class OpenedStream(Stream):
         if error is not None:
             self.fail(error)
             return
-        self._assembly.add(message.payload)
-        if self._assembly.too_long:
+        result = self._assembly.add(message.payload, last=True)
+        if result is None:
             self.fail(RemoteError("RESOURCE_EXHAUSTED", "the result is too long"))
             return
-        self._result = self._assembly.take()
+        self._result = result
         super().arrived(message, headers)
         self._readers.unpark_all()
         self._senders.unpark_all()

@@ -120,18 +120,18 @@ class Subscription:
         if not self._window.arrived(cost):
             self.end(RemoteError("RESOURCE_EXHAUSTED", "more was sent than there was credit for"))
             return
-        self._assembly.add(message.payload)
-        if self._assembly.too_long:
-            self.end(RemoteError("RESOURCE_EXHAUSTED", "a message is too long"))
-        elif headers.get(ITEM) == PART:
-            self._consumed(cost, self._window)  # bounded by the longest body instead
-        else:
+        body = self._assembly.add(message.payload, last=headers.get(ITEM) != PART)
+        if body is not None:
             first, self._first = self._first, {}
             missed = read_count(first.get(MISSED)) or 0
-            incoming = Incoming(self._assembly.take(), user_headers(first), missed=missed)
+            incoming = Incoming(body, user_headers(first), missed=missed)
             incoming.topic = first[TOPIC]
             self._items.append((incoming, cost, self._window))
             self._readers.unpark()
+        elif self._assembly.too_long:
+            self.end(RemoteError("RESOURCE_EXHAUSTED", "a message is too long"))
+        else:
+            self._consumed(cost, self._window)  # bounded by the longest body instead
 
     def _consumed(self, cost: int, window: ReceiveWindow) -> None:
         grant = window.consumed(cost)
