@@ -13,6 +13,7 @@ from pytofu.patterns.arguments import seconds
 from pytofu.peers.arguments import (
     client_target,
     must_be_optional,
+    must_fit_tls,
     must_take,
 )
 from pytofu.peers.ctrl_c import run_program
@@ -60,9 +61,9 @@ async def connect(
     calls wait while there is none: see `Backoff` and `Peer.call`.
 
     Raises `ConnectError` if nobody can be reached (not with `reconnect`), and ValueError for what
-    is no address. Leaving the block says Bye and waits a short while for the answer; leaving it
-    by an exception or by cancellation closes the connection at once, and the exception leaves it
-    as itself.
+    is no address, for `tls` with one in clear, and for `tls://` with no context. Leaving the block
+    says Bye and waits a short while for the answer; leaving it by an exception or by cancellation
+    closes the connection at once, and the exception leaves it as itself.
     """
     target = client_target("connect", address)
     must_take("connect's handler", handler, "peer", "request")
@@ -70,6 +71,7 @@ async def connect(
     must_be_optional("connect's reconnect", "a Backoff", Backoff, reconnect, "Backoff()")
     must_be_optional("connect's ampe", "an Ampe", Ampe, ampe)
     must_be_optional("connect's tls", "an ssl.SSLContext", ssl.SSLContext, tls)
+    must_fit_tls("connect", [target], tls, own_engine=ampe is None)
     # It travels as a number in the Hello, and so has an end.
     if heartbeat is not None and seconds("connect's heartbeat", heartbeat) == math.inf:
         raise ValueError("connect's heartbeat takes a time with an end, not inf: None is none")
