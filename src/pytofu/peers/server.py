@@ -56,7 +56,8 @@ async def serve(
     task of its own for each request, `calls_per_peer` at a time for each peer; what it returns is
     the answer. `RemoteError` that it raises goes to the caller as it is, any other exception as
     code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each peer that comes,
-    and cancelled when it goes. What is published on `topics` peers can subscribe to.
+    and cancelled when it goes; requests do not wait for it. What is published
+    on `topics` peers can subscribe to.
 
     Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye;
     of those that have not ended by then the handlers are cancelled, and callers get `Unanswered`.
