@@ -49,16 +49,16 @@ async def connect(
     """A peer for the length of an `async with` block.
 
     `address` is `tcp://HOST:PORT`, `tls://HOST:PORT`, `uds://PATH` or an address object; `tls` says
-    whom to trust. `handler` answers what the
-    peer asks, 64 calls at a time. `hello` are headers for the peer to see as its `Peer.info`.
-    `on_peer(peer)` is run, to its end, when the connection is there, before anything else is
-    asked on it. With `heartbeat`, a peer from which nothing is heard for twice as many seconds is
-    closed, here and by the peer, if both know of this. Without `ampe`, an engine for this
-    connection alone is opened.
+    whom to trust. `handler` answers what the peer asks, 64 calls at a time. `hello` are headers for
+    the peer to see as its `Peer.info`. `on_peer(peer)` is run, to its end, when the connection is
+    there, before anything else is asked on it; what it raises leaves the block. With `heartbeat`, a
+    peer from which nothing is heard for twice as many seconds is closed, here and by the peer, if
+    both know of this. Without `ampe`, an engine for this connection alone is opened.
 
     With `reconnect`, entering the block waits until the peer is there, and a connection that ends
     is followed by another; `on_peer` is run on each, subscriptions come back by themselves, and
-    calls wait while there is none: see `Backoff` and `Peer.call`.
+    calls wait while there is none: see `Backoff` and `Peer.call`. What `on_peer` raises is in an
+    exception group then; after `ConnectError`, `NotSent` and `Unanswered` it tries again instead.
 
     Raises `ConnectError` if nobody can be reached (not with `reconnect`), and ValueError for what
     is no address, for `tls` with one in clear, and for `tls://` with no context. Leaving the block
