@@ -61,6 +61,7 @@ async def serve(
 
     Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye;
     of those that have not ended by then the handlers are cancelled, and callers get `Unanswered`.
+    No peer is asked anything new meanwhile: handlers under way get `NotSent` if they try.
     Raises OSError if it cannot listen, and ValueError for what is no address, for `tls` with only
     addresses in clear, and for `tls://` with no context. Nothing is left behind.
     """

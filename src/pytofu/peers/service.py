@@ -90,8 +90,10 @@ class Service:
     async def __call__(self, peer: Peer, request: Incoming) -> Reply:
         """Answer a request; for `serve` and `connect`."""
         registered = self._methods.get(request.method)
-        if registered is None or request.stream is not None:
+        if registered is None:
             raise RemoteError("UNIMPLEMENTED", f"no method {request.method!r} here")
+        if request.stream is not None:
+            raise RemoteError("UNIMPLEMENTED", f"{request.method!r} is no stream: call it")
         codec = self._codec(request)
         try:
             arguments = codec.decode(request.body, registered.method.arguments)
