@@ -284,7 +284,7 @@ class Asking:
         if self._error is not None:
             raise NotSent(self._error.error_code, self._error.message)
         if self._leaving:
-            raise NotSent(AmpeError.CHANNEL_CLOSED, "the peer is leaving")
+            raise NotSent(AmpeError.CHANNEL_CLOSED, "this side or the peer is leaving")
 
     # ------------------------------------------------------------------ what arrives
 

@@ -59,6 +59,8 @@ def _decode_json(data: bytes, kind: Any) -> Any:
         plain = json.loads(data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"the body is not JSON: {error}") from None
     return from_plain(plain, kind)
 
 

@@ -55,8 +55,9 @@ class Peer:
         reconnects.
 
         Raises `RemoteError` if the handler raised, `NotSent` if the request has not left or was
-        not looked at, `Unanswered` if it may have been acted upon and no answer will come, and
-        ValueError for a body that is too long or a header that is not the program's to use.
+        not looked at, `Unanswered` if it may have been acted upon and no answer will come,
+        ValueError for a body that is too long or a header that is not the program's to use, and
+        `AmpeException` for headers that cannot travel: an empty name or value, a line end in one.
 
         A checkpoint. Cancelling it cancels the handler, and never waits for that.
         """

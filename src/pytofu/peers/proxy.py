@@ -53,7 +53,7 @@ def _remote(call: _Call, method: Method, codec: Codec, idempotent: bool) -> Call
         try:
             return codec.decode(answer.body, method.result)
         except ValueError as error:
-            text = f"the answer of {method.name} is none of its: {error}"
+            text = f"the answer of {method.name} is not of its type: {error}"
             raise RemoteError("INTERNAL", text) from error
 
     remote.__name__ = method.name

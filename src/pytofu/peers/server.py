@@ -10,6 +10,7 @@ from pytofu.patterns.arguments import seconds, wrong_type
 from pytofu.peers.arguments import (
     count,
     must_be_optional,
+    must_fit_tls,
     must_take,
     server_target,
 )
@@ -55,11 +56,14 @@ async def serve(
     task of its own for each request, `calls_per_peer` at a time for each peer; what it returns is
     the answer. `RemoteError` that it raises goes to the caller as it is, any other exception as
     code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each peer that comes,
-    and cancelled when it goes. What is published on `topics` peers can subscribe to.
+    and cancelled when it goes; requests do not wait for it. What is published
+    on `topics` peers can subscribe to.
 
     Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye;
     of those that have not ended by then the handlers are cancelled, and callers get `Unanswered`.
-    Raises OSError if it cannot listen, ValueError for what is no address. Nothing is left behind.
+    No peer is asked anything new meanwhile: handlers under way get `NotSent` if they try.
+    Raises OSError if it cannot listen, and ValueError for what is no address, for `tls` with only
+    addresses in clear, and for `tls://` with no context. Nothing is left behind.
     """
     if not addresses:
         raise ValueError("no address to listen on")
@@ -69,6 +73,7 @@ async def serve(
     must_be_optional("serve's topics", "Topics", Topics, topics, "Topics()")
     must_be_optional("serve's ampe", "an Ampe", Ampe, ampe)
     must_be_optional("serve's tls", "an ssl.SSLContext", ssl.SSLContext, tls)
+    must_fit_tls("serve", targets, tls, own_engine=ampe is None)
     if not callable(getattr(task_status, "started", None)):
         raise wrong_type("serve's task_status", "what nursery.start gives", task_status)
     count("serve's calls_per_peer", calls_per_peer)

@@ -227,7 +227,8 @@ class OpenedStream(Stream):
     async def finish(self) -> bytes:
         """Say that no more items follow, and wait for the peer's result.
 
-        Items that nobody has taken are dropped. Raises as `__anext__`. A checkpoint.
+        Items that nobody has taken are dropped, and so are the headers of a `Reply`.
+        Raises as `__anext__`. A checkpoint.
         """
         with suppress(trio.BrokenResourceError):  # the peer was quicker
             await self.send_eof()
