@@ -72,6 +72,7 @@ DOORS: Final[list[tuple[str, Door, set[str]]]] = [
     ("connect's ampe", lambda _, it: connect(HERE, ampe=it), {"None"}),
     ("serve", lambda _, it: serve(handler, it), set()),
     ("serve's handler", lambda _, it: serve(it, HERE), {"None", "class"}),
+    ("serve's admit", lambda _, it: serve(handler, HERE, admit=it), {"None", "class"}),
     ("serve's on_peer", lambda _, it: serve(handler, HERE, on_peer=it), {"None", "class"}),
     ("serve's topics", lambda _, it: serve(handler, HERE, topics=it), {"None"}),
     ("serve's tls", lambda _, it: serve(handler, HERE, tls=it), {"None"}),

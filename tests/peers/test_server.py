@@ -253,3 +253,43 @@ async def test_a_hello_while_draining_is_rejected(autojump_clock: trio.testing.M
                 await trio.testing.wait_all_tasks_blocked()
                 await raw.send(hello())
                 assert (await raw.receive_frame()).opcode is OpCode.BYE_RESPONSE
+
+
+async def test_a_handler_under_way_may_ask_others_while_the_server_drains() -> None:
+    """As a broker does: its answer to the one is the answer of the other."""
+    workers: list[Peer] = []
+    asked, go_on = trio.Event(), trio.Event()
+
+    async def on_peer(peer: Peer) -> None:
+        if "worker" in peer.info:
+            workers.append(peer)
+
+    async def broker(peer: Peer, request: Incoming) -> bytes:
+        asked.set()
+        await go_on.wait()
+        parts = [(await workers[0].call(request.body)).body for _ in range(3)]
+        return b"".join(parts)
+
+    answers: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        async with serving(broker, on_peer=on_peer) as where:
+
+            async def work(*, task_status: trio.TaskStatus[None]) -> None:
+                async with connect(where, echo, hello={"worker": "1"}) as peer:
+                    task_status.started()
+                    await peer.closed.wait()
+
+            async def ask() -> None:
+                async with connect(where) as peer:
+                    answers.append((await peer.call(b"x")).body)
+
+            await nursery.start(work)
+            nursery.start_soon(ask)
+            await asked.wait()
+            nursery.start_soon(_set_when_blocked, go_on)
+        assert answers == [b"xxx"]
+
+
+async def _set_when_blocked(event: trio.Event) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    event.set()

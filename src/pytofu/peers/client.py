@@ -60,7 +60,8 @@ async def connect(
     calls wait while there is none: see `Backoff` and `Peer.call`. What `on_peer` raises is in an
     exception group then; after `ConnectError`, `NotSent` and `Unanswered` it tries again instead.
 
-    Raises `ConnectError` if nobody can be reached (not with `reconnect`), and ValueError for what
+    Raises `ConnectError` if nobody can be reached (not with `reconnect`), `RemoteError` if the peer
+    does not let this one in (in an exception group with `reconnect`), and ValueError for what
     is no address, for `tls` with one in clear, and for `tls://` with no context. Leaving the block
     says Bye and waits a short while for the answer; leaving it by an exception or by cancellation
     closes the connection at once, and the exception leaves it as itself.
@@ -137,6 +138,9 @@ async def _open_link(
     except BaseException:
         link.abort()
         raise
+    if link.refusal is not None:
+        link.abort()
+        raise link.refusal
     if link.closed.is_set():
         detail = f" ({link.detail})" if link.detail else ""
         where = address_text(target)

@@ -19,6 +19,7 @@ from pytofu.values.errors import (
 from pytofu.values.header import MORE_BIT, BinaryHeader, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 _REFUSED_LINE: Final = encoded((REFUSED, "1"))
@@ -60,6 +61,13 @@ class Outlet:
         except AmpeException:
             return True
         return False
+
+    def peer(self) -> PeerInfo:
+        """Who is at the other end; nobody, once the channel has ended."""
+        try:
+            return self._chnls.peer(self.number)
+        except AmpeException:
+            return PeerInfo()
 
     def _message(
         self, opcode: OpCode, ident: int, lines: bytes, body: bytes, more: bool

@@ -17,6 +17,7 @@ from pytofu.peers.streams import OpenedStream
 from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
 from pytofu.peers.topics import pattern_tokens
 from pytofu.public.managers import block
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeStatus
 
 _JSON: Final = Codec.json()
@@ -141,6 +142,15 @@ class Peer:
     def info(self) -> Mapping[str, str]:
         """The text headers that the peer's program gave in its Hello, or in its answer to ours."""
         return self._link.hello
+
+    @property
+    def identity(self) -> PeerInfo:
+        """Who the peer is, as the system and TLS say it: its address, user, certificate.
+
+        What a peer could make up is in `info`. Empty if the connection had ended before this was
+        asked for the first time.
+        """
+        return self._link.identity
 
     @property
     def connected(self) -> bool:

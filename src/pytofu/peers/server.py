@@ -16,14 +16,14 @@ from pytofu.peers.arguments import (
 )
 from pytofu.peers.calls import log
 from pytofu.peers.ctrl_c import protected, run_program
-from pytofu.peers.errors import NotSent, Unanswered
+from pytofu.peers.errors import NotSent, RemoteError, Unanswered
 from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
 from pytofu.peers.link import Link
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.peer import Handler, OnPeer, Peer
 from pytofu.peers.topics import Topics
-from pytofu.peers.wire import DETAIL, Features, read_headers
+from pytofu.peers.wire import DETAIL, Features, Headers, read_headers
 from pytofu.public.ampe import Ampe, open_ampe
 from pytofu.public.borrowing import borrowed_message
 from pytofu.public.channel_group import ChannelGroup
@@ -41,6 +41,7 @@ async def serve(
     handler: Handler | None,
     *addresses: Where,
     calls_per_peer: int = 64,
+    admit: OnPeer | None = None,
     on_peer: OnPeer | None = None,
     topics: Topics | None = None,
     grace: float = 5.0,
@@ -55,13 +56,17 @@ async def serve(
     certificate for those over TLS, and says whose to ask for. `handler(peer, request)` is run in a
     task of its own for each request, `calls_per_peer` at a time for each peer; what it returns is
     the answer. `RemoteError` that it raises goes to the caller as it is, any other exception as
-    code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each peer that comes,
-    and cancelled when it goes; requests do not wait for it. What is published
-    on `topics` peers can subscribe to.
+    code INTERNAL, and to the log (`pytofu.peers`).
+
+    `admit(peer)` is run before a peer is let in, with what it said of itself (`Peer.info`) and what
+    is known of it (`Peer.identity`): if it raises `RemoteError`, the peer's `connect` raises that,
+    and the connection ends. Until it has returned, nothing that the peer asks is looked at.
+    `on_peer(peer)` is run for each peer that has come, and cancelled when it goes; requests do not
+    wait for it. What is published on `topics` peers can subscribe to.
 
     Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye;
     of those that have not ended by then the handlers are cancelled, and callers get `Unanswered`.
-    No peer is asked anything new meanwhile: handlers under way get `NotSent` if they try.
+    As long as one of them runs, handlers may still ask: their own peer, and others.
     Raises OSError if it cannot listen, and ValueError for what is no address, for `tls` with only
     addresses in clear, and for `tls://` with no context. Nothing is left behind.
     """
@@ -69,6 +74,7 @@ async def serve(
         raise ValueError("no address to listen on")
     targets = [server_target("serve", one) for one in addresses]
     must_take("serve's handler", handler, "peer", "request")
+    must_take("serve's admit", admit, "peer")
     must_take("serve's on_peer", on_peer, "peer")
     must_be_optional("serve's topics", "Topics", Topics, topics, "Topics()")
     must_be_optional("serve's ampe", "an Ampe", Ampe, ampe)
@@ -81,7 +87,9 @@ async def serve(
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
     async with engine_manager as engine, engine.open_channel_group(tls_server=tls) as chnls:
         failure: BaseException
-        accepting = _Accepting(engine, chnls, handler, on_peer, topics, calls_per_peer)
+        accepting = _Accepting(
+            engine, chnls, handler, admit, on_peer, topics, calls_per_peer
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accepting.hub.run)
             try:
@@ -106,6 +114,7 @@ class _Accepting:
         ampe: Ampe,
         chnls: ChannelGroup,
         handler: Handler | None,
+        admit: OnPeer | None,
         on_peer: OnPeer | None,
         topics: Topics | None,
         calls: int,
@@ -113,6 +122,7 @@ class _Accepting:
         # Shielded: what is under way when `serve` is cancelled is to end in good order.
         self.hub = Hub(ampe, chnls, self._arrived, shield=True)
         self._handler = handler
+        self._admit = admit
         self._on_peer = on_peer
         self._topics = topics
         self._own = Features(calls=calls if handler is not None else 0)
@@ -164,11 +174,32 @@ class _Accepting:
         if self._handler is not None:
             link.answering.handler = partial(self._handler, peer)
         link.answering.topics = self._topics
+        headers = read_headers(message)
+        if self._admit is None:
+            self._welcome_peer(link, peer, headers)
+        else:
+            link.keep_waiting(headers)
+            link.accompany(partial(self._ask, self._admit, peer, link, headers))
+
+    async def _ask(self, admit: OnPeer, peer: Peer, link: Link, headers: Headers) -> None:
+        try:
+            await run_program(admit, peer)
+        except RemoteError as error:
+            await link.refuse(error)
+        except Exception:
+            log.exception("admit failed: the peer is sent away")
+            await link.refuse(RemoteError("INTERNAL"))
+        else:
+            if not self._draining:
+                self._welcome_peer(link, peer, headers)
+                link.let_in()
+
+    def _welcome_peer(self, link: Link, peer: Peer, headers: Headers) -> None:
         try:
             link.answer_hello()
         except NotSent:
             return  # the end of the channel is on its way
-        link.greeted(read_headers(message), "client")
+        link.greeted(headers, "client")
         if link.features is not None and link.features.heartbeat is not None:
             link.accompany(partial(watch, link, link.features.heartbeat))
         if self._on_peer is not None:
@@ -188,6 +219,12 @@ class _Accepting:
         self._draining = True
         for number in self._listeners:
             Outlet(self.hub.ampe, self.hub.chnls, number).tell(OpCode.BYE_SIGNAL)
+        links = list(self.hub.links.values())
+        end = trio.current_time() + grace
+        with trio.CancelScope(deadline=end):  # a handler may need other peers than its own
+            async with trio.open_nursery() as nursery:
+                for link in links:
+                    nursery.start_soon(link.finish_answering)
         async with trio.open_nursery() as nursery:
-            for link in list(self.hub.links.values()):
-                nursery.start_soon(link.drain, grace)
+            for link in links:
+                nursery.start_soon(link.drain, max(0, end - trio.current_time()))
