@@ -9,8 +9,9 @@ import trio.testing
 
 from pytofu import Incoming, OpCode, Peer, Reply, Topics, connect
 from pytofu.peers import wire
+from pytofu.values.address_text import client_address
 from tests.peers.pairs import AWARE, Script, counted, scripted_client, scripted_server, serving
-from tests.support import frame
+from tests.support import RESET, RawPeer, frame
 
 NAMES = [
     *(value for name, value in vars(wire).items() if name.isupper() and isinstance(value, str)),
@@ -79,6 +80,27 @@ async def test_a_server_and_its_other_peers(seed: int, caplog: pytest.LogCapture
         await trio.testing.wait_all_tasks_blocked(0.001)
         assert (await other.call(b"and now")).body == b"and now"
         assert topics.publish("a.b", b"") == 0
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("features", [b"", AWARE])
+async def test_a_hello_that_nobody_can_answer(
+    features: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its id is 0: the peer is sent away, and the server goes on."""
+    came: list[Peer] = []
+
+    async def on_peer(peer: Peer) -> None:
+        came.append(peer)
+
+    async with counted() as ampe, serving(ampe=ampe, on_peer=on_peer) as where:
+        with await RawPeer.connect(client_address(where)) as raw:
+            lines = b"~connect_to:uds|x\r\n" + features
+            await raw.send(frame(OpCode.HELLO_REQUEST, 0, text=lines))
+            assert await raw.ending() == (b"", RESET)
+        async with connect(where) as other:
+            assert (await other.call(b"still here")).body == b"still here"
+    assert len(came) == 1
     assert caplog.records == []
 
 

@@ -149,7 +149,10 @@ class Link:
         return self.asking.features
 
     def answer_hello(self) -> None:
-        """Say that the peer is welcome. Raises `NotSent`."""
+        """Say that the peer is welcome.
+
+        Raises `NotSent`, and `InvalidMessageIdException` for a Hello whose id, 0, none can answer.
+        """
         lines = encoded((FEATURES, self._own.to_text("server")))
         self.outlet.post(OpCode.HELLO_RESPONSE, self._hello_id, lines)
 

@@ -28,6 +28,7 @@ from pytofu.public.borrowing import borrowed_message
 from pytofu.public.channel_group import ChannelGroup
 from pytofu.values.address import parse_address
 from pytofu.values.address_text import ServerAddress, address_text
+from pytofu.values.errors import InvalidMessageIdException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeStatus
@@ -163,6 +164,9 @@ class _Accepting:
             link.answer_hello()
         except NotSent:
             return  # the end of the channel is on its way
+        except InvalidMessageIdException:
+            link.abort()  # the Hello's is 0, which no answer can have
+            return
         link.greeted(read_headers(message), "client")
         if link.features is not None and link.features.heartbeat is not None:
             link.accompany(partial(watch, link, link.features.heartbeat))
