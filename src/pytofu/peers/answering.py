@@ -311,6 +311,8 @@ class Answering:
                 await trio.sleep_forever()  # it is cancelled
             try:
                 lines, body = result_of(await unprotected(program), self._budget.longest)
+                if handling.stream is not None:
+                    handling.stream.check_whole()
             finally:
                 program.close()
         except Exception as error:
