@@ -16,8 +16,10 @@ from pytofu import (
     Peer,
     RemoteError,
 )
+from pytofu.peers.link import Link
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.streams import Stream
+from pytofu.peers.wire import MAX_BODY
 from pytofu.values.header import MORE_BIT
 from tests.peers.pairs import connected, scripted_client, serving
 
@@ -85,3 +87,31 @@ async def test_an_item_that_the_engine_stops_to_take_fails_the_stream(
                 await stream.send(bytes(200_000))
         with pytest.raises(RemoteError, match="CANCELLED: failed in the middle of an item"):
             await stream.send(bytes(200_000))
+
+
+async def test_a_handler_that_ends_within_an_item_of_the_peer_gives_back_what_that_held() -> None:
+    """Or so many such streams would end the connection."""
+    links: list[Link] = []
+    streams: list[Stream] = []
+    go_on = trio.Event()
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        assert request.stream is not None
+        links.append(peer._link)
+        streams.append(request.stream)
+        await go_on.wait()
+        return b"early"
+
+    async with serving(handler) as where, scripted_client(where) as script:
+        await script.send(OpCode.REQUEST, 3, b"tofu-stream:1\r\n", more=True)
+        await script.send(OpCode.REQUEST, 3, b"tofu-item:part\r\n", body=bytes(9), more=True)
+        await script.send(OpCode.SIGNAL, 2, b"tofu-heartbeat:ask\r\n")
+        await script.expect(OpCode.SIGNAL)
+        assert links[0]._budget.left < 4 * MAX_BODY
+        go_on.set()
+        assert (await script.expect(OpCode.RESPONSE)).body == b"early"
+        assert links[0]._budget.left == 4 * MAX_BODY
+        with pytest.raises(RemoteError, match="CANCELLED: its handler has ended"):
+            await anext(streams[0])
+        with pytest.raises(RemoteError, match="CANCELLED: its handler has ended"):
+            await streams[0].send(b"")

@@ -132,4 +132,5 @@ async def test_a_client(seed: int, caplog: pytest.LogCaptureFixture) -> None:
             nursery.cancel_scope.cancel()
         assert peer._link.asking.busy == 0
         assert not peer._link.asking._open
+    assert peer._link._budget.left == 4 * wire.MAX_BODY
     assert caplog.records == []

@@ -387,6 +387,8 @@ class Answering:
             self._stop_waiting(handling)
         if handling.assembly is not None:
             handling.assembly.drop()
+        if handling.stream is not None:
+            handling.stream.fail(RemoteError("CANCELLED", "its handler has ended"))
         if not self._running and not self._waiting:
             self._on_idle()
 

@@ -96,7 +96,7 @@ class Peer:
             await subscription.wait_confirmed()
             yield subscription
         finally:
-            subscription.leave()
+            subscription.left()
 
     def proxy[P](
         self,

@@ -165,7 +165,7 @@ class LastingPeer(Peer):
             yield subscription
         finally:
             del self._subscriptions[subscription]
-            subscription.leave()
+            subscription.left()
 
     @protected
     async def signal(self, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS) -> None:

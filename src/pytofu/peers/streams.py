@@ -130,9 +130,9 @@ class Stream:
     async def __anext__(self) -> bytes:
         """The next item; the iteration ends when the peer has sent its last.
 
-        Raises `RemoteError` if the peer ended the stream with an error, `Unanswered` if the
-        connection went. A point of cancellation, and a schedule point when it waits and at least
-        once in 64 items; cancelling loses no item.
+        Raises `RemoteError` if the peer ended the stream with an error, or this side did,
+        `Unanswered` if the connection went. A point of cancellation, and a schedule point when it
+        waits and at least once in 64 items; cancelling loses no item.
         """
         if self._items or self._received_all or self._error is not None:
             await self._next_checkpoint()()
