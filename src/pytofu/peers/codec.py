@@ -56,10 +56,9 @@ def _encode_json(value: Any) -> bytes:
 
 def _decode_json(data: bytes, kind: Any) -> Any:
     try:
-        plain = json.loads(data)
+        return from_plain(json.loads(data), kind)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    return from_plain(plain, kind)
 
 
 _JSON = Codec("application/json", _encode_json, _decode_json)
