@@ -14,6 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytofu import (
+    AllocationFailedException,
+    AmpeError,
+    AmpeException,
     AmpeStatus,
     Backoff,
     ConnectError,
@@ -26,6 +29,7 @@ from pytofu import (
     Unanswered,
     connect,
 )
+from pytofu.peers.subscriptions import Subscription
 from tests.peers.faults import restartable
 from tests.peers.pairs import TCP, Script, echo, serving
 from tests.support import RawListener
@@ -259,6 +263,26 @@ async def test_a_subscription_to_a_server_that_comes_back_without_topics() -> No
         await server.up()
         with pytest.raises(RemoteError, match="UNIMPLEMENTED"):
             await anext(messages)
+
+
+async def test_a_subscription_for_which_there_is_no_room_ends_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AmpeException.from_error(AmpeError.ALLOCATION_FAILED)
+
+    async with (
+        restartable(echo, topics=Topics()) as server,
+        connect(server.where, reconnect=QUICK) as peer,
+        peer.subscribe("a") as messages,
+    ):
+        monkeypatch.setattr(Subscription, "begin", refuse)
+        await server.down()
+        await server.up()
+        with pytest.raises(AllocationFailedException):
+            await anext(messages)
+        assert (await peer.call(b"x")).body == b"x"
+        assert not peer._link.asking._open
 
 
 async def test_a_peer_that_knows_no_topics_ends_a_subscription() -> None:

@@ -4,8 +4,9 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import NotSent, OpCode, RemoteError, Unanswered
+from pytofu import AllocationFailedException, NotSent, OpCode, RemoteError, Unanswered
 from pytofu.peers.wire import MAX_BODY
+from tests.peers.faults import Full
 from tests.peers.pairs import Script, scripted_server
 
 
@@ -106,6 +107,17 @@ async def test_a_request_that_cannot_be_sent() -> None:
                 raise AssertionError
         assert not peer._link.asking._open
         peer._link.outlet.number = number
+
+
+async def test_a_request_for_which_there_is_no_room() -> None:
+    async with scripted_server() as (peer, _):
+        outlet = peer._link.outlet
+        chnls, outlet._chnls = outlet._chnls, Full(outlet._chnls)
+        with pytest.raises(AllocationFailedException):
+            async with peer.subscribe("a"):
+                raise AssertionError
+        outlet._chnls = chnls
+        assert not peer._link.asking._open
 
 
 async def test_leaving_within_a_message_gives_back_what_that_held() -> None:

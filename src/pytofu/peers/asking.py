@@ -29,6 +29,7 @@ from pytofu.peers.wire import (
     encoded,
 )
 from pytofu.public.managers import block
+from pytofu.values.errors import AmpeException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
@@ -217,13 +218,16 @@ class Asking:
                 self._free_slot()
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Ask for it; never waits. Raises `NotSent`, or `RemoteError`."""
+        """Ask for it; never waits.
+
+        Raises `NotSent`, `RemoteError`, or `AllocationFailedException` if too much is queued.
+        """
         self.check_open()
         self.check_features("topics")
         ident = self.register(subscription)
         try:
             subscription.begin(self._outlet, ident, self._budget)
-        except NotSent:
+        except AmpeException:
             self.forget(ident)
             raise
         subscription.leave = partial(self._unsubscribe, ident)

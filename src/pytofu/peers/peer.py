@@ -87,7 +87,8 @@ class Peer:
         decides (see `Topics`).
 
         Raises `RemoteError` if the peer publishes nothing, or not this, `NotSent` or `Unanswered`
-        if it has gone, and ValueError for what is no pattern. Entering is a checkpoint.
+        if it has gone, `AllocationFailedException` if too much is queued for it already, and
+        ValueError for what is no pattern. Entering is a checkpoint.
         """
         pattern_tokens(pattern)
         subscription = Subscription(pattern, window)

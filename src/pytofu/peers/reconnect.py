@@ -20,6 +20,7 @@ from pytofu.peers.streams import OpenedStream
 from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
 from pytofu.peers.topics import pattern_tokens
 from pytofu.public.managers import block
+from pytofu.values.errors import AllocationFailedException
 from pytofu.values.status import AmpeError
 
 # Its own: the state of the program's `random` is the program's.
@@ -219,7 +220,7 @@ def _begin(subscription: Subscription, link: Link) -> None:
         link.asking.subscribe(subscription)
     except NotSent:
         pass
-    except RemoteError as error:
+    except (RemoteError, AllocationFailedException) as error:
         subscription.end(error)
 
 

@@ -92,7 +92,7 @@ class Subscription:
             raise self._error
 
     def begin(self, outlet: Outlet, ident: int, budget: Budget) -> None:
-        """Ask for it on a link, without waiting. Raises `NotSent`."""
+        """Ask for it on a link, without waiting. Raises as `Outlet.post`."""
         if self._outlet is not None:  # of a link that is leaving, and has not ended yet
             self._stop()
             self.interruptions += 1
