@@ -18,6 +18,8 @@ from pytofu import (
     connect,
     serve,
 )
+from pytofu.engine.listener import Listener
+from pytofu.links.base import LinkError
 from pytofu.peers.link import Link
 from pytofu.values.address_text import client_address
 from tests.peers.pairs import TCP, connected, counted, echo, scripted_client, serving
@@ -47,6 +49,35 @@ async def test_where_it_cannot_listen(tmp_path: Path) -> None:
             await serve(echo, TCPServerAddress("127.0.0.1", port))
     with pytest.raises(OSError, match="cannot listen on uds"):
         await serve(echo, UDSServerAddress(tmp_path / "no" / "s"))
+
+
+async def test_where_it_can_listen_no_more() -> None:
+    """It lets calls under way end, as when it is cancelled."""
+    go_on = trio.Event()
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        (listener,) = (one for one in engine.numbers.open.values() if isinstance(one, Listener))
+        listener.cannot_accept(LinkError(AmpeError.ACCEPT_FAILED, "EINVAL"))
+        await go_on.wait()
+        return b"all the same"
+
+    async def call(peer: Peer) -> None:
+        assert (await peer.call()).body == b"all the same"
+
+    async with counted() as ampe, trio.open_nursery() as nursery:
+        engine = ampe._engine
+
+        async def run(task_status: trio.TaskStatus[tuple[str, ...]]) -> None:
+            why = r"cannot listen on tcp://127.0.0.1:0 any more: ACCEPT_FAILED \(EINVAL\)"
+            with pytest.raises(OSError, match=why):
+                await serve(handler, TCP, ampe=ampe, task_status=task_status)
+
+        (where,) = await nursery.start(run)
+        async with connect(where) as peer, trio.open_nursery() as calls:
+            calls.start_soon(call, peer)
+            await trio.testing.wait_all_tasks_blocked()
+            go_on.set()
+            await peer.closed.wait()
 
 
 async def test_on_peer_is_run_for_each_peer_and_ends_with_it() -> None:

@@ -22,7 +22,7 @@ from pytofu.peers.link import Link
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.peer import Handler, OnPeer, Peer
 from pytofu.peers.topics import Topics
-from pytofu.peers.wire import DETAIL, Features, read_headers
+from pytofu.peers.wire import DETAIL, REASON, Features, read_headers
 from pytofu.public.ampe import Ampe, open_ampe
 from pytofu.public.borrowing import borrowed_message
 from pytofu.public.channel_group import ChannelGroup
@@ -52,15 +52,16 @@ async def serve(
 
     Addresses are `tcp://HOST:PORT` (port 0: the system chooses), `tls://HOST:PORT`, `uds://PATH` or
     address objects; `nursery.start` gives them back as texts, with the real ports. `tls` has the
-    certificate for those over TLS, and says whose to ask for. `handler(peer, request)` is run in a
-    task of its own for each request, `calls_per_peer` at a time for each peer; what it returns is
-    the answer. `RemoteError` that it raises goes to the caller as it is, any other exception as
+    certificate for those over TLS, and says whose to ask for. `handler(peer, request)` is run for
+    each request, `calls_per_peer` at a time for each peer, and none waits for another; what it
+    returns is the answer. `RemoteError` that it raises goes to the caller as it is, any other exception as
     code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each peer that comes,
     and cancelled when it goes. What is published on `topics` peers can subscribe to.
 
     Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye;
     of those that have not ended by then the handlers are cancelled, and callers get `Unanswered`.
-    Raises OSError if it cannot listen, ValueError for what is no address. Nothing is left behind.
+    Raises OSError if it cannot listen, or no more, ValueError for what is no address. Nothing is
+    left behind.
     """
     if not addresses:
         raise ValueError("no address to listen on")
@@ -82,7 +83,8 @@ async def serve(
             nursery.start_soon(accepting.hub.run)
             try:
                 task_status.started(tuple([await accepting.listen(target) for target in targets]))
-                await trio.sleep_forever()
+                await accepting.deaf.wait()
+                raise accepting.why_deaf
             except BaseException as error:
                 if nursery.cancel_scope.cancel_called:
                     raise  # it may be the cancellation that followed what failed in the nursery
@@ -112,7 +114,10 @@ class _Accepting:
         self._on_peer = on_peer
         self._topics = topics
         self._own = Features(calls=calls if handler is not None else 0)
-        self._listeners: list[int] = []
+        self.deaf: trio.Event = trio.Event()
+        """Set when a listener has ended, whatever the others do."""
+        self.why_deaf: OSError = OSError()
+        self._listeners: dict[int, ServerAddress] = {}
         self._welcome: trio.Event = trio.Event()
         self._welcomed: tuple[str, AmpeStatus] = ("", AmpeStatus.SUCCESS)
         self._draining = False
@@ -122,7 +127,7 @@ class _Accepting:
         with borrowed_message(self.hub.ampe) as holder:
             target.format(holder.unwrap())
             self._welcome = trio.Event()
-            self._listeners.append(self.hub.chnls.post(holder).channel_number)
+            self._listeners[self.hub.chnls.post(holder).channel_number] = target
         await self._welcome.wait()
         text, status = self._welcomed
         if status is not AmpeStatus.SUCCESS:
@@ -140,6 +145,18 @@ class _Accepting:
             self._welcome.set()
         elif message.opcode is OpCode.HELLO_REQUEST:
             self._accept(message)
+        elif message.status is AmpeStatus.CHANNEL_CLOSED:
+            self._closed(message)
+
+    def _closed(self, message: Message) -> None:
+        """Note the end of a listener, of which nobody else would hear."""
+        target = self._listeners.get(message.channel_number)
+        if target is None:
+            return
+        reason, detail = (message.text_headers.get(name) or "" for name in (REASON, DETAIL))
+        why = f"{reason} ({detail})" if detail else reason
+        self.why_deaf = OSError(f"cannot listen on {address_text(target)} any more: {why}")
+        self.deaf.set()
 
     def _accept(self, message: Message) -> None:
         number, ident = message.channel_number, message.message_id
