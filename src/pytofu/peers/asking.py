@@ -18,7 +18,6 @@ from pytofu.peers.streams import OpenedStream
 from pytofu.peers.subscriptions import Subscription
 from pytofu.peers.wire import (
     CANCEL,
-    DETAIL,
     MAX_BODY,
     PART_LEN,
     REFUSED,
@@ -33,6 +32,7 @@ from pytofu.values.errors import AmpeException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
+from pytofu.values.text_headers import DETAIL
 
 _SKEW: Final = 0.1
 """Seconds by which the peer's clock may run out before ours."""

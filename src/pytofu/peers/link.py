@@ -19,13 +19,11 @@ from pytofu.peers.wire import (
     ASK,
     CANCEL,
     CREDIT,
-    DETAIL,
     FEATURES,
     HEARTBEAT,
     HERE,
     METHOD,
     PART_LEN,
-    REASON,
     Features,
     Headers,
     checked,
@@ -41,6 +39,7 @@ from pytofu.values.header import OPCODE_BITS, ORIGIN_BIT, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeStatus
+from pytofu.values.text_headers import DETAIL, REASON
 
 BYE_TIME: Final = 5.0
 """Seconds for what is under way to end, when one of the two has said Bye."""

@@ -22,7 +22,7 @@ from pytofu.peers.link import Link
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.peer import Handler, OnPeer, Peer
 from pytofu.peers.topics import Topics
-from pytofu.peers.wire import DETAIL, REASON, Features, read_headers
+from pytofu.peers.wire import Features, read_headers
 from pytofu.public.ampe import Ampe, open_ampe
 from pytofu.public.borrowing import borrowed_message
 from pytofu.public.channel_group import ChannelGroup
@@ -32,6 +32,7 @@ from pytofu.values.errors import InvalidMessageIdException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeStatus
+from pytofu.values.text_headers import DETAIL, REASON
 
 type Where = str | ServerAddress
 
