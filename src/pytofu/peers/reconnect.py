@@ -23,8 +23,9 @@ from pytofu.public.managers import block
 from pytofu.values.errors import AllocationFailedException
 from pytofu.values.status import AmpeError
 
-# Its own: the state of the program's `random` is the program's.
-_RANDOM: Final = random.Random()
+# Not the program's, whose state is its own; nor one with a state, which forked children would share
+# and so come back together.
+_RANDOM: Final = random.SystemRandom()
 
 
 @attrs.frozen

@@ -55,9 +55,10 @@ async def serve(
     address objects; `nursery.start` gives them back as texts, with the real ports. `tls` has the
     certificate for those over TLS, and says whose to ask for. `handler(peer, request)` is run for
     each request, `calls_per_peer` at a time for each peer, and none waits for another; what it
-    returns is the answer. `RemoteError` that it raises goes to the caller as it is, any other exception as
-    code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each peer that comes,
-    and cancelled when it goes. What is published on `topics` peers can subscribe to.
+    returns is the answer. `RemoteError` that it raises goes to the caller as it is, any other
+    exception as code INTERNAL, and to the log (`pytofu.peers`). `on_peer(peer)` is run for each
+    peer that comes, and cancelled when it goes. What is published on `topics` peers can subscribe
+    to.
 
     Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye;
     of those that have not ended by then the handlers are cancelled, and callers get `Unanswered`.
