@@ -109,14 +109,26 @@ async def test_an_on_peer_that_fails_sends_the_peer_away(caplog: pytest.LogCaptu
     assert caplog.records[0].getMessage() == "on_peer failed: the peer is sent away"
 
 
-async def test_an_on_peer_whose_peer_goes_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("others", [None, 0, 1])
+async def test_an_on_peer_whose_peer_goes_is_no_failure(
+    others: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is it in a nursery, with or without tasks that are cancelled at the same moment."""
+
     async def on_peer(peer: Peer) -> None:
-        await peer.call()
+        if others is None:
+            await peer.call()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.call)
+            for _ in range(others or 0):
+                nursery.start_soon(trio.sleep_forever)
 
     async with serving(on_peer=on_peer) as where:
         async with scripted_client(where) as script:
             await script.expect(OpCode.REQUEST)
         await trio.testing.wait_all_tasks_blocked(0.01)
+        async with scripted_client(where) as script:
+            await script.expect(OpCode.REQUEST)
     assert caplog.records == []
 
 

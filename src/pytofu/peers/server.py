@@ -195,9 +195,9 @@ class _Accepting:
     async def _attend(self, on_peer: OnPeer, peer: Peer, link: Link) -> None:
         try:
             await run_program(on_peer, peer)
-        except (NotSent, Unanswered):
+        except* (NotSent, Unanswered):
             link.abort()  # the peer has gone, or is no good
-        except Exception:
+        except* Exception:
             log.exception("on_peer failed: the peer is sent away")
             link.abort()
 
