@@ -290,9 +290,10 @@ class Answering:
                         if not await self._carry_out(handling, handler):
                             break  # which is no other handler's business
                         handling = None
-            except Exception as error:
+            except Exception as error:  # in a group with what the scope has caught
                 assert handling is not None
-                failure = result_of_error(error, handling.headers.get(METHOD, ""))
+                if not self._has_only_noticed_the_end(handling, error):
+                    failure = result_of_error(error, handling.headers.get(METHOD, ""))
             if scope.cancelled_caught:
                 failure = result_of_error(_LATE, "")
             if failure is not None and handling is not None and not handling.given_up:
