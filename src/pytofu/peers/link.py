@@ -35,7 +35,7 @@ from pytofu.peers.wire import (
 )
 from pytofu.public.ampe import Ampe
 from pytofu.public.channel_group import ChannelGroup
-from pytofu.values.header import OPCODE_BITS, ORIGIN_BIT, OpCode
+from pytofu.values.header import HEADER_LEN, OPCODE_BITS, ORIGIN_BIT, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeStatus
@@ -252,8 +252,14 @@ class Link:
         while self.features is not None and self._signal_credit <= 0:
             await self._signalling.park()
             self.asking.check_open()
-        header = await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
-        self._signal_credit -= frame_cost(header)  # only now: credit may have come meanwhile
+        cost = HEADER_LEN + len(lines) + len(body)
+        self._signal_credit -= cost  # now: others would spend the same while this one waits
+        try:
+            await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
+        except BaseException:
+            self._signal_credit += cost
+            self._signalling.unpark_all()
+            raise
 
     def _grant_signals(self, credit: int) -> None:
         if self.features is not None:
