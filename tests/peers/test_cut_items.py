@@ -31,16 +31,29 @@ async def send_until_it_waits(stream: Stream, item: bytes) -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("result", [b"short", bytes(200_000)], ids=["short", "long"])
-async def test_no_result_follows_a_part_of_an_item(result: bytes) -> None:
+async def test_no_result_follows_a_part_of_an_item(result: bytes, goes_on: bool) -> None:
     """It would be taken for the rest of the item, and be wrong."""
+
+    async def send(stream: Stream) -> None:
+        with pytest.raises(RemoteError, match="CANCELLED: its handler has ended"):
+            await stream.send(bytes(1_000_000))
 
     async def handler(peer: Peer, request: Incoming) -> bytes:
         assert request.stream is not None
-        await send_until_it_waits(request.stream, bytes(1_000_000))
+        if goes_on:
+            others.start_soon(send, request.stream)
+            await trio.testing.wait_all_tasks_blocked()
+        else:
+            await send_until_it_waits(request.stream, bytes(1_000_000))
         return result
 
-    async with serving(handler) as where, scripted_client(where) as script:
+    async with (
+        trio.open_nursery() as others,
+        serving(handler) as where,
+        scripted_client(where) as script,
+    ):
         await script.send(OpCode.REQUEST, 3, b"tofu-stream:1\r\n", more=True)
         answer = await script.expect(OpCode.RESPONSE)
         while answer.proto & MORE_BIT:

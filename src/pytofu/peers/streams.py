@@ -48,7 +48,7 @@ class Stream:
         self._over = False  # nothing at all will come of the peer
         self._sent_all = False
         self._error: Exception | None = None
-        self._cut: RemoteError | None = None  # why the peer has a part of an item, and no more
+        self._is_in_item = False  # whether the peer has a part of one, and not the rest
 
     # ------------------------------------------------------------------ for programs
 
@@ -73,16 +73,17 @@ class Stream:
                 while len(item) - start > PART_LEN:
                     part = item[start : start + PART_LEN]
                     await self._send_frame(part, _PART)
+                    self._is_in_item = True
                     start += PART_LEN
                 await self._send_frame(item[start:], _WHOLE)
+                self._is_in_item = False
             except NotSent:
                 self._check_sending()  # says why, if that is known already
                 raise
             except (trio.Cancelled, KeyboardInterrupt, AmpeException) as error:
-                if start:  # the peer would take what follows for the rest of it
+                if self._is_in_item:  # the peer would take what follows for the rest of it
                     how = "failed" if isinstance(error, AmpeException) else "cancelled"
-                    self._cut = RemoteError("CANCELLED", f"{how} in the middle of an item")
-                    self.fail(self._cut)
+                    self.fail(RemoteError("CANCELLED", f"{how} in the middle of an item"))
                 raise
         finally:
             self._turn.release()
@@ -202,9 +203,9 @@ class AcceptedStream(Stream):
         super().__init__(outlet, ident, OpCode.RESPONSE, budget)
 
     def check_whole(self) -> None:
-        """Raise `RemoteError` if an item was sent in part: its peer must not take it for whole."""
-        if self._cut is not None:
-            raise self._cut
+        """Raise `RemoteError` if an item is sent in part: a result would be taken for its rest."""
+        if self._is_in_item:
+            raise RemoteError("CANCELLED", "the handler has ended in the middle of an item")
 
     async def send_result(self, lines: bytes, body: bytes) -> None:
         """End both directions with the handler's result. The last frame needs no credit."""
