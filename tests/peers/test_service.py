@@ -131,6 +131,16 @@ async def test_a_wrong_request_is_the_callers_error_and_not_logged(
     assert caplog.records == []
 
 
+async def test_a_proxy_of_a_method_without_self() -> None:
+    class Selfless:
+        async def count() -> int:  # type: ignore[misc]
+            raise AssertionError
+
+    async with connected() as both:
+        with pytest.raises(TypeError, match=r"count\(\): a method of a class takes self"):
+            both.client.proxy(Selfless)
+
+
 async def test_a_proxy_of_methods_that_are_not_there() -> None:
     async with connected(service()) as both:
         with pytest.raises(RemoteError, match="UNIMPLEMENTED: no method 'missing'"):
