@@ -5,7 +5,8 @@ import trio
 import trio.testing
 
 from pytofu import OpCode
-from tests.peers.pairs import connected, scripted_client, scripted_server, serving
+from pytofu.peers.outlet import Outlet
+from tests.peers.pairs import connected, counted, scripted_client, scripted_server, serving
 
 
 async def test_signals_arrive_in_order() -> None:
@@ -36,6 +37,40 @@ async def test_a_sender_waits_while_nobody_takes_them_and_calls_go_on() -> None:
             for number in range(30):
                 message = await anext(both.client.messages)
                 assert (message.body[0], message.missed) == (number, 0)
+
+
+async def test_many_senders_together_have_no_more_credit_than_one() -> None:
+    """All wait in front of a channel that is behind, and go on in the same moment."""
+    async with (
+        counted(high_water=0) as ampe,
+        connected(client={"ampe": ampe}) as both,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(30):
+            nursery.start_soon(both.client.signal, bytes(60_000))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        for _ in range(30):
+            assert (await anext(both.server.messages)).missed == 0
+
+
+async def test_a_signal_that_is_not_sent_costs_no_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait(*_: object) -> None:
+        await trio.sleep_forever()
+
+    async with connected() as both, trio.open_nursery() as others:
+        credit = both.client._link._signal_credit
+        with monkeypatch.context() as patch:
+            patch.setattr(Outlet, "send", wait)
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(both.client.signal, bytes(60_000))
+                await trio.testing.wait_all_tasks_blocked()
+                others.start_soon(both.client.signal, b"behind them")
+                await trio.testing.wait_all_tasks_blocked()
+                patch.undo()
+                nursery.cancel_scope.cancel()
+        assert (await anext(both.server.messages)).body == b"behind them"
+        assert both.client._link._signal_credit == credit - 16 - len(b"behind them")
 
 
 async def test_a_sender_that_waits_hears_of_the_end() -> None:

@@ -147,6 +147,16 @@ async def test_a_method_that_is_not_async(caplog: pytest.LogCaptureFixture) -> N
     assert "is no async function: it returned int, 1" in caplog.text
 
 
+async def test_a_proxy_of_a_method_without_self() -> None:
+    class Selfless:
+        async def count() -> int:  # type: ignore[misc]
+            raise AssertionError
+
+    async with connected() as both:
+        with pytest.raises(TypeError, match=r"count\(\): a method of a class takes self"):
+            both.client.proxy(Selfless)
+
+
 async def test_a_proxy_of_methods_that_are_not_there() -> None:
     async with connected(service()) as both:
         with pytest.raises(RemoteError, match="UNIMPLEMENTED: no method 'missing'"):

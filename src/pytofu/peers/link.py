@@ -26,13 +26,11 @@ from pytofu.peers.wire import (
     ASK,
     CANCEL,
     CREDIT,
-    DETAIL,
     FEATURES,
     HEARTBEAT,
     HERE,
     METHOD,
     PART_LEN,
-    REASON,
     Features,
     Headers,
     checked,
@@ -44,11 +42,12 @@ from pytofu.peers.wire import (
 )
 from pytofu.public.ampe import Ampe
 from pytofu.public.channel_group import ChannelGroup
-from pytofu.values.header import OPCODE_BITS, ORIGIN_BIT, OpCode
+from pytofu.values.header import HEADER_LEN, OPCODE_BITS, ORIGIN_BIT, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeStatus
+from pytofu.values.text_headers import DETAIL, REASON
 
 BYE_TIME: Final = 5.0
 """Seconds for what is under way to end, when one of the two has said Bye."""
@@ -179,7 +178,10 @@ class Link:
         return self.asking.features
 
     def answer_hello(self) -> None:
-        """Say that the peer is welcome. Raises `NotSent`."""
+        """Say that the peer is welcome.
+
+        Raises `NotSent`, and `InvalidMessageIdException` for a Hello whose id, 0, none can answer.
+        """
         lines = encoded((FEATURES, self._own.to_text("server")))
         self.outlet.post(OpCode.HELLO_RESPONSE, self._hello_id, lines)
 
@@ -304,8 +306,14 @@ class Link:
         while self.features is not None and self._signal_credit <= 0:
             await self._signalling.park()
             self.asking.check_open()
-        header = await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
-        self._signal_credit -= frame_cost(header)  # only now: credit may have come meanwhile
+        cost = HEADER_LEN + len(lines) + len(body)
+        self._signal_credit -= cost  # now: others would spend the same while this one waits
+        try:
+            await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
+        except BaseException:
+            self._signal_credit += cost
+            self._signalling.unpark_all()
+            raise
 
     def _grant_signals(self, credit: int) -> None:
         if self.features is not None:

@@ -24,7 +24,7 @@ from pytofu.values.status import AmpeError
 
 _REFUSED_LINE: Final = encoded((REFUSED, "1"))
 
-GONE: Final = (ChannelClosedException, InvalidChannelNumberException, ShutdownException)
+_GONE: Final = (ChannelClosedException, InvalidChannelNumberException, ShutdownException)
 """What posting raises once the channel, or its engine, has closed."""
 
 
@@ -102,7 +102,7 @@ class Outlet:
             except BaseException:
                 self._ampe.put(holder)
                 raise
-        except GONE as error:
+        except _GONE as error:
             raise _not_sent(error) from None
         self._room -= frame_cost(header)
         return header
@@ -139,7 +139,7 @@ class Outlet:
                 raise
             finally:
                 self._senders -= 1
-        except GONE as error:
+        except _GONE as error:
             raise _not_sent(error) from None
         self._room = -1
         if self._learning:

@@ -89,7 +89,8 @@ class Peer:
         decides (see `Topics`).
 
         Raises `RemoteError` if the peer publishes nothing, or not this, `NotSent` or `Unanswered`
-        if it has gone, and ValueError for what is no pattern. Entering is a checkpoint.
+        if it has gone, `AllocationFailedException` if too much is queued for it already, and
+        ValueError for what is no pattern. Entering is a checkpoint.
         """
         pattern_tokens(pattern)
         subscription = Subscription(pattern, window)
@@ -98,7 +99,7 @@ class Peer:
             await subscription.wait_confirmed()
             yield subscription
         finally:
-            subscription.leave()
+            subscription.left()
 
     def proxy[P](
         self,

@@ -20,10 +20,12 @@ from pytofu.peers.streams import OpenedStream
 from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
 from pytofu.peers.topics import pattern_tokens
 from pytofu.public.managers import block
+from pytofu.values.errors import AllocationFailedException
 from pytofu.values.status import AmpeError
 
-# Its own: the state of the program's `random` is the program's.
-_RANDOM: Final = random.Random()
+# Not the program's, whose state is its own; nor one with a state, which forked children would share
+# and so come back together.
+_RANDOM: Final = random.SystemRandom()
 
 
 @attrs.frozen
@@ -165,7 +167,7 @@ class LastingPeer(Peer):
             yield subscription
         finally:
             del self._subscriptions[subscription]
-            subscription.leave()
+            subscription.left()
 
     @protected
     async def signal(self, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS) -> None:
@@ -219,7 +221,7 @@ def _begin(subscription: Subscription, link: Link) -> None:
         link.asking.subscribe(subscription)
     except NotSent:
         pass
-    except RemoteError as error:
+    except (RemoteError, AllocationFailedException) as error:
         subscription.end(error)
 
 

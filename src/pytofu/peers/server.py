@@ -23,15 +23,17 @@ from pytofu.peers.link import Link
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.peer import Handler, OnPeer, Peer
 from pytofu.peers.topics import Topics
-from pytofu.peers.wire import DETAIL, Features, Headers, read_headers
+from pytofu.peers.wire import Features, Headers, read_headers
 from pytofu.public.ampe import Ampe, open_ampe
 from pytofu.public.borrowing import borrowed_message
 from pytofu.public.channel_group import ChannelGroup
 from pytofu.values.address import parse_address
 from pytofu.values.address_text import ServerAddress, address_text
+from pytofu.values.errors import InvalidMessageIdException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeStatus
+from pytofu.values.text_headers import DETAIL, REASON
 
 type Where = str | ServerAddress
 
@@ -53,10 +55,10 @@ async def serve(
 
     Addresses are `tcp://HOST:PORT` (port 0: the system chooses), `tls://HOST:PORT`, `uds://PATH` or
     address objects; `nursery.start` gives them back as texts, with the real ports. `tls` has the
-    certificate for those over TLS, and says whose to ask for. `handler(peer, request)` is run in a
-    task of its own for each request, `calls_per_peer` at a time for each peer; what it returns is
-    the answer. `RemoteError` that it raises goes to the caller as it is, any other exception as
-    code INTERNAL, and to the log (`pytofu.peers`).
+    certificate for those over TLS, and says whose to ask for. `handler(peer, request)` is run for
+    each request, `calls_per_peer` at a time for each peer, and none waits for another; what it
+    returns is the answer. `RemoteError` that it raises goes to the caller as it is, any other
+    exception as code INTERNAL, and to the log (`pytofu.peers`).
 
     `admit(peer)` is run before a peer is let in, with what it said of itself (`Peer.info`) and what
     is known of it (`Peer.identity`): if it raises `RemoteError`, the peer's `connect` raises that,
@@ -67,8 +69,8 @@ async def serve(
     Cancelled, it stops accepting, lets calls under way end within `grace` seconds, and says Bye;
     of those that have not ended by then the handlers are cancelled, and callers get `Unanswered`.
     As long as one of them runs, handlers may still ask: their own peer, and others.
-    Raises OSError if it cannot listen, and ValueError for what is no address, for `tls` with only
-    addresses in clear, and for `tls://` with no context. Nothing is left behind.
+    Raises OSError if it cannot listen, or no more, and ValueError for what is no address, for `tls`
+    with only addresses in clear, and for `tls://` with no context. Nothing is left behind.
     """
     if not addresses:
         raise ValueError("no address to listen on")
@@ -94,7 +96,8 @@ async def serve(
             nursery.start_soon(accepting.hub.run)
             try:
                 task_status.started(tuple([await accepting.listen(target) for target in targets]))
-                await trio.sleep_forever()
+                await accepting.deaf.wait()
+                raise accepting.why_deaf
             except BaseException as error:
                 if nursery.cancel_scope.cancel_called:
                     raise  # it may be the cancellation that followed what failed in the nursery
@@ -126,7 +129,10 @@ class _Accepting:
         self._on_peer = on_peer
         self._topics = topics
         self._own = Features(calls=calls if handler is not None else 0)
-        self._listeners: list[int] = []
+        self.deaf: trio.Event = trio.Event()
+        """Set when a listener has ended, whatever the others do."""
+        self.why_deaf: OSError = OSError()
+        self._listeners: dict[int, ServerAddress] = {}
         self._welcome: trio.Event = trio.Event()
         self._welcomed: tuple[str, AmpeStatus] = ("", AmpeStatus.SUCCESS)
         self._draining = False
@@ -136,7 +142,7 @@ class _Accepting:
         with borrowed_message(self.hub.ampe) as holder:
             target.format(holder.unwrap())
             self._welcome = trio.Event()
-            self._listeners.append(self.hub.chnls.post(holder).channel_number)
+            self._listeners[self.hub.chnls.post(holder).channel_number] = target
         await self._welcome.wait()
         text, status = self._welcomed
         if status is not AmpeStatus.SUCCESS:
@@ -154,6 +160,18 @@ class _Accepting:
             self._welcome.set()
         elif message.opcode is OpCode.HELLO_REQUEST:
             self._accept(message)
+        elif message.status is AmpeStatus.CHANNEL_CLOSED:
+            self._closed(message)
+
+    def _closed(self, message: Message) -> None:
+        """Note the end of a listener, of which nobody else would hear."""
+        target = self._listeners.get(message.channel_number)
+        if target is None:
+            return
+        reason, detail = (message.text_headers.get(name) or "" for name in (REASON, DETAIL))
+        why = f"{reason} ({detail})" if detail else reason
+        self.why_deaf = OSError(f"cannot listen on {address_text(target)} any more: {why}")
+        self.deaf.set()
 
     def _accept(self, message: Message) -> None:
         number, ident = message.channel_number, message.message_id
@@ -199,6 +217,9 @@ class _Accepting:
             link.answer_hello()
         except NotSent:
             return  # the end of the channel is on its way
+        except InvalidMessageIdException:
+            link.abort()  # the Hello's is 0, which no answer can have
+            return
         link.greeted(headers, "client")
         if link.features is not None and link.features.heartbeat is not None:
             link.accompany(partial(watch, link, link.features.heartbeat))
@@ -208,9 +229,9 @@ class _Accepting:
     async def _attend(self, on_peer: OnPeer, peer: Peer, link: Link) -> None:
         try:
             await run_program(on_peer, peer)
-        except (NotSent, Unanswered):
+        except* (NotSent, Unanswered):
             link.abort()  # the peer has gone, or is no good
-        except Exception:
+        except* Exception:
             log.exception("on_peer failed: the peer is sent away")
             link.abort()
 
