@@ -173,14 +173,30 @@ async def test_a_hook_whose_connection_ends_is_run_on_the_next() -> None:
         assert attempts == 2
 
 
-async def test_a_hook_that_fails_ends_the_block() -> None:
+async def test_what_a_hook_raises_on_the_way_in_is_raised_as_itself() -> None:
     async def hook(peer: Peer) -> None:
         raise RemoteError("UNAUTHENTICATED")
 
     async with restartable(echo) as server:
-        with pytest.RaisesGroup(RemoteError):
+        with pytest.raises(RemoteError, match="UNAUTHENTICATED"):
             async with connect(server.where, reconnect=QUICK, on_peer=hook):
                 raise AssertionError
+
+
+async def test_a_hook_that_fails_later_cancels_the_block() -> None:
+    attempts = 0
+
+    async def hook(peer: Peer) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 2:
+            raise RemoteError("UNAUTHENTICATED")
+
+    async with restartable(echo) as server:
+        with pytest.RaisesGroup(RemoteError):
+            async with connect(server.where, reconnect=QUICK, on_peer=hook) as peer:
+                peer._link.abort()
+                await trio.sleep_forever()
 
 
 # ---------------------------------------------------------------------- the rest

@@ -106,7 +106,7 @@ class PollingReactor(Readiness):
         self._turn: Final = turn
         self._sources: dict[int, Source] = {}
         self._left: dict[int, int] = {}  # found ready, and not served yet: they come first
-        # To be served without a descriptor saying so, each once: who is served asks again and again.
+        # To be served without a descriptor saying so, each once: who is served may ask each time.
         self._again: OrderedDict[Source, None] = OrderedDict()
         self._turns, self._turns_again = Turns(), Turns()
         self._bell, self._ringing = _open_bell(), False

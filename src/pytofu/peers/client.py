@@ -57,14 +57,15 @@ async def connect(
 
     With `reconnect`, entering the block waits until the peer is there, and a connection that ends
     is followed by another; `on_peer` is run on each, subscriptions come back by themselves, and
-    calls wait while there is none: see `Backoff` and `Peer.call`. What `on_peer` raises is in an
-    exception group then; after `ConnectError`, `NotSent` and `Unanswered` it tries again instead.
+    calls wait while there is none: see `Backoff` and `Peer.call`. After `ConnectError`, `NotSent`
+    and `Unanswered`, of `on_peer` too, it tries again; anything else that ends it while the block
+    runs cancels that, and leaves it in an exception group.
 
     Raises `ConnectError` if nobody can be reached (not with `reconnect`), `RemoteError` if the peer
-    does not let this one in (in an exception group with `reconnect`), and ValueError for what
-    is no address, for `tls` with one in clear, and for `tls://` with no context. Leaving the block
-    says Bye and waits a short while for the answer; leaving it by an exception or by cancellation
-    closes the connection at once, and the exception leaves it as itself.
+    does not let this one in, and ValueError for what is no address, for `tls` with one in clear,
+    and for `tls://` with no context. Leaving the block says Bye and waits a short while for the
+    answer; leaving it by an exception or by cancellation closes the connection at once, and the
+    exception leaves it as itself.
     """
     target = client_target("connect", address)
     must_take("connect's handler", handler, "peer", "request")
@@ -93,7 +94,7 @@ async def connect(
                 else:
                     peer = LastingPeer()
                     nursery.start_soon(peer.keep, open_one, on_peer, reconnect)
-                    await peer.wait_link()
+                    await peer.wait_first_link()
                 yield peer
                 with trio.move_on_after(BYE_TIME):
                     await peer.bye()

@@ -89,9 +89,7 @@ async def serve(
     engine_manager = open_ampe() if ampe is None else nullcontext(ampe)
     async with engine_manager as engine, engine.open_channel_group(tls_server=tls) as chnls:
         failure: BaseException
-        accepting = _Accepting(
-            engine, chnls, handler, admit, on_peer, topics, calls_per_peer
-        )
+        accepting = _Accepting(engine, chnls, handler, admit, on_peer, topics, calls_per_peer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accepting.hub.run)
             try:
