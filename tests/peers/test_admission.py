@@ -1,6 +1,7 @@
 """Who is let in (`serve(admit=...)`), and who a peer is (`Peer.identity`)."""
 
 import os
+import ssl
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from pytofu import (
 from pytofu.values.address_text import address_text, client_address
 from tests.peers.pairs import AWARE, TCP, Script, connected, counted, echo, serving
 from tests.support import RawListener, RawPeer, frame
+from tests.tls_sockets import HOST, authority
 
 HELLO = frame(OpCode.HELLO_REQUEST, 7, text=b"~connect_to:uds|x\r\n" + AWARE)
 
@@ -182,3 +184,21 @@ async def test_admission_by_who_it_is() -> None:
         with pytest.raises(RemoteError, match=r"tcp://127.0.0.1:\d+"):
             async with connect(where):
                 raise AssertionError
+
+
+async def test_a_certificate_is_of_the_peer_that_showed_it() -> None:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert(HOST).configure_cert(server)
+    authority().configure_trust(server)
+    server.verify_mode = ssl.CERT_REQUIRED
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority().configure_trust(client)
+    authority().issue_cert("worker.example.org").configure_cert(client)
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        return ",".join(peer.identity.names).encode()
+
+    async with serving(handler, "tls://127.0.0.1:0", tls=server) as where:
+        async with connect(where, tls=client) as peer:
+            assert (await peer.call()).body == b"DNS:worker.example.org"
+            assert peer.identity.names == ("IP Address:127.0.0.1",)
