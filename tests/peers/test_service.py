@@ -5,6 +5,7 @@ from typing import Any, Protocol, cast
 
 import attrs
 import pytest
+import trio
 
 from pytofu import Codec, Incoming, Peer, RemoteError, Reply, Service
 from tests.peers.pairs import connected
@@ -103,6 +104,40 @@ async def test_declared_errors(
     async with connected(service()) as both:
         with pytest.raises(RemoteError, match=error):
             await both.client.proxy(Calculator).divide(a, b)
+    assert caplog.records == []
+
+
+async def test_declared_errors_that_a_nursery_has_wrapped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Together(ExceptionGroup):
+        pass
+
+    class Methods(Protocol):
+        async def fail(self, how: str) -> None: ...
+
+    found = Service(
+        errors={KeyError: "NOT_FOUND", Together: "ABORTED", ZeroDivisionError: "OUT_OF_RANGE"}
+    )
+
+    @found.method
+    async def fail(how: str) -> None:
+        if how == "group":
+            raise Together("declared itself", [KeyError("what"), ValueError()])
+        async with trio.open_nursery(), trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            if how == "declared":
+                raise KeyError("what")
+            raise RemoteError("DATA_LOSS", "said")
+
+    async with connected(found) as both:
+        methods = both.client.proxy(Methods)
+        with pytest.raises(RemoteError, match="NOT_FOUND: 'what'"):
+            await methods.fail("declared")
+        with pytest.raises(RemoteError, match="ABORTED: declared itself"):
+            await methods.fail("group")
+        with pytest.raises(RemoteError, match="DATA_LOSS: said"):
+            await methods.fail("said")
     assert caplog.records == []
 
 

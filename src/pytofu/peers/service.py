@@ -12,7 +12,7 @@ from pytofu.patterns.result import Err
 from pytofu.peers.arguments import must_be_error, must_be_optional
 from pytofu.peers.codec import Codec
 from pytofu.peers.ctrl_c import coroutine_of
-from pytofu.peers.errors import RemoteError
+from pytofu.peers.errors import RemoteError, single
 from pytofu.peers.incoming import Incoming, Reply
 from pytofu.peers.methods import Method, method_of
 from pytofu.peers.peer import Peer
@@ -34,7 +34,8 @@ class Service:
     Arguments and results are what the annotations say, written by the codec that the request
     names in its `content-type`: one of `codecs`, or the first if it names none. `errors` are the
     exceptions that callers are told of, each with its code; any other is INTERNAL, and logged. A
-    request that fits no method, or not its annotations, is the caller's error, and not logged.
+    group with one exception in it, as nurseries make them, counts as that exception. A request
+    that fits no method, or not its annotations, is the caller's error, and not logged.
     """
 
     def __init__(
@@ -105,9 +106,12 @@ class Service:
             given[registered.peer_name] = peer
         try:
             result = await coroutine_of(registered.function, registered.function(**given))
-        except tuple(self._errors) as error:
-            code = next(code for kind, code in self._errors.items() if isinstance(error, kind))
-            raise RemoteError(code, str(error)) from error
+        except Exception as error:
+            for one in (error, single(error)):  # a group may be declared itself
+                for kind, code in self._errors.items():
+                    if isinstance(one, kind):
+                        raise RemoteError(code, str(one)) from error
+            raise
         return Reply(codec.encode(result), {CONTENT_TYPE: codec.content_type})
 
     def _codec(self, request: Incoming) -> Codec:
