@@ -1,7 +1,7 @@
 """Services and proxies: typed methods between peers (peers/service.py, proxy.py, methods.py)."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Annotated, Any, Optional, Protocol, cast
 
 import attrs
 import pytest
@@ -228,6 +228,51 @@ async def test_methods_of_an_object() -> None:
     async with connected(found) as both:
         up = both.client.proxy(Up)
         assert [await up.up(), await up.up(5)] == [1, 6]
+
+
+type Caller = Peer | None
+
+
+async def test_how_the_peer_may_be_annotated() -> None:
+    class Methods(Protocol):
+        async def by_none(self) -> str: ...
+        async def by_optional(self) -> str: ...
+        async def by_annotated(self) -> str: ...
+        async def by_alias(self) -> str: ...
+        async def by_text(self) -> str: ...
+
+    found = Service()
+
+    @found.method
+    async def by_none(peer: Peer | None = None) -> str:
+        return repr(peer)
+
+    @found.method
+    async def by_optional(peer: Optional[Peer]) -> str:  # noqa: UP045
+        return repr(peer)
+
+    @found.method
+    async def by_annotated(peer: Annotated[Peer, "who calls"]) -> str:
+        return repr(peer)
+
+    @found.method
+    async def by_alias(peer: Caller) -> str:
+        return repr(peer)
+
+    @found.method
+    async def by_text(peer: "Peer | None") -> str:
+        return repr(peer)
+
+    async with connected(found) as both:
+        methods = both.client.proxy(Methods)
+        for method in (
+            methods.by_none,
+            methods.by_optional,
+            methods.by_annotated,
+            methods.by_alias,
+            methods.by_text,
+        ):
+            assert await method() == "<Peer open>"
 
 
 async def test_a_service_beside_other_handlers() -> None:

@@ -1,9 +1,9 @@
 """`Service`: typed functions as the methods that peers call."""
 
-import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, overload
+from types import UnionType
+from typing import Any, TypeAliasType, Union, get_args, get_origin, get_type_hints, overload
 
 import attrs
 
@@ -26,6 +26,15 @@ class _Registered:
     function: Callable[..., Awaitable[Any]]
     peer_name: str
     """Of the parameter that is given the peer; empty for none."""
+
+
+def _is_peer(hint: Any) -> bool:
+    """Whether it is `Peer`, or `Peer | None`: one that can be called without a peer, too."""
+    if isinstance(hint, TypeAliasType):
+        return _is_peer(hint.__value__)
+    if get_origin(hint) in (Union, UnionType):
+        return all(one is type(None) or _is_peer(one) for one in get_args(hint))
+    return hint is Peer
 
 
 class Service:
@@ -67,9 +76,9 @@ class Service:
     def method(self, function: Any = None, *, name: str = "") -> Any:
         """Register an async function, or a bound method: `@service.method`.
 
-        It is called by its own name, or by `name`. A parameter that is annotated as `Peer` is
-        given the peer that calls. Raises TypeError for what cannot travel (a parameter or a
-        result without annotation), and ValueError for a name that is taken.
+        It is called by its own name, or by `name`. A parameter that is annotated as `Peer`, or as
+        `Peer | None`, is given the peer that calls. Raises TypeError for what cannot travel (a
+        parameter or a result without annotation), and ValueError for a name that is taken.
         """
         if function is None:
             return partial(self.method, name=name)
@@ -80,8 +89,8 @@ class Service:
             raise ValueError(f"no header can carry the name of a method {name!r}")
         if name in self._methods:
             raise ValueError(f"there is a method {name!r} already")
-        parameters = inspect.signature(function, eval_str=True).parameters
-        peers = [one.name for one in parameters.values() if one.annotation is Peer]
+        hints = get_type_hints(function)
+        peers = [one for one, hint in hints.items() if one != "return" and _is_peer(hint)]
         if len(peers) > 1:
             raise TypeError(f"{name}: one parameter for the peer is enough")
         method = method_of(function, name, *peers)
