@@ -1,5 +1,6 @@
 """Services and proxies: typed methods between peers (peers/service.py, proxy.py, methods.py)."""
 
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Any, Optional, Protocol, cast
 
@@ -335,3 +336,38 @@ async def test_structs() -> None:
     async with connected(found) as both:
         proxy = both.client.proxy(Twice, codec=Codec.msgpack())
         assert await proxy.twice(Item("a")) == Item("aa")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "why"),
+    [
+        ("Nowhere", "name 'Nowhere' is not defined"),
+        ("attrs.Nowhere", "module '?attrs'? has no attribute '?Nowhere"),
+        ("not a type", "invalid syntax|Forward reference must be an expression"),
+    ],
+)
+async def test_an_annotation_that_leads_nowhere(annotation: str, why: str) -> None:
+    class Methods:
+        async def lost(self, a: int, b: Any) -> None: ...
+
+    async def lost(a: int, b: Any) -> None: ...
+
+    for function in (lost, Methods.lost):
+        function.__annotations__["b"] = annotation
+    text = f"^lost: an annotation cannot be resolved: ({why})"
+    with pytest.raises(TypeError, match=text):
+        Service().method(lost)
+    async with connected() as both:
+        with pytest.raises(TypeError, match=text):
+            both.client.proxy(Methods)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+async def test_an_annotation_that_leads_nowhere_without_quotes() -> None:
+    names: dict[str, Any] = {}
+    exec("class Methods:\n    async def lost(self, b: Nowhere) -> None: ...", names)
+    async with connected() as both:
+        with pytest.raises(TypeError, match=r"^lost: an annotation cannot .* 'Nowhere'"):
+            both.client.proxy(names["Methods"])
+    with pytest.raises(TypeError, match=r"^lost: an annotation cannot .* 'Nowhere'"):
+        Service().method(names["Methods"]().lost)

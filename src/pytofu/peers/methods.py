@@ -23,15 +23,18 @@ class Method:
     result: Any
 
 
-def method_of(function: Callable[..., Any], name: str, *skipped: str) -> Method:
+def method_of(function: Callable[..., Any], name: str, *skipped: str, bound: bool = True) -> Method:
     """Read it from a function; `skipped` are parameters that do not travel.
 
+    One that is not `bound` has the instance as its first parameter, which does not either.
+
     Raises TypeError for what cannot travel: parameters or a result without annotation, and
-    positional-only or starred parameters.
+    positional-only or starred parameters; and as `hints_of`.
     """
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = hints_of(function, name)
     signature = inspect.signature(function)
-    parameters = [one for key, one in signature.parameters.items() if key not in skipped]
+    given = list(signature.parameters.values())[0 if bound else 1 :]
+    parameters = [one for one in given if one.name not in skipped]
     fields: list[tuple[str, Any, Any]] = []
     for parameter in parameters:
         if parameter.kind not in _NAMED or parameter.name not in hints:
@@ -45,6 +48,15 @@ def method_of(function: Callable[..., Any], name: str, *skipped: str) -> Method:
         dataclasses.make_dataclass(f"{name} arguments", fields, kw_only=True),
         hints["return"],
     )
+
+
+def hints_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    """Its annotations, with what is in quotes. Raises TypeError for one that leads nowhere."""
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, AttributeError, SyntaxError) as error:
+        text = f"{name}: an annotation cannot be resolved: {error}"
+        raise TypeError(text) from error
 
 
 def _field(default: Any) -> Any:

@@ -34,7 +34,7 @@ def make_proxy(call: _Call, protocol: Any, codec: Codec, idempotent: Collection[
     methods: dict[str, Any] = {
         name: _remote(
             call,
-            method_of(function, name, next(iter(inspect.signature(function).parameters))),
+            method_of(function, name, bound=False),
             codec,
             name in idempotent,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import UnionType
-from typing import Any, TypeAliasType, Union, get_args, get_origin, get_type_hints, overload
+from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin, overload
 
 import attrs
 
@@ -14,7 +14,7 @@ from pytofu.peers.codec import Codec
 from pytofu.peers.ctrl_c import coroutine_of
 from pytofu.peers.errors import RemoteError, single
 from pytofu.peers.incoming import Incoming, Reply
-from pytofu.peers.methods import Method, method_of
+from pytofu.peers.methods import Method, hints_of, method_of
 from pytofu.peers.peer import Peer
 from pytofu.peers.wire import CODES, CONTENT_TYPE, METHOD
 from pytofu.values.text_headers import TextHeaders
@@ -32,6 +32,8 @@ def _is_peer(hint: Any) -> bool:
     """Whether it is `Peer`, or `Peer | None`: one that can be called without a peer, too."""
     if isinstance(hint, TypeAliasType):
         return _is_peer(hint.__value__)
+    if get_origin(hint) is Annotated:
+        return _is_peer(hint.__origin__)
     if get_origin(hint) in (Union, UnionType):
         return all(one is type(None) or _is_peer(one) for one in get_args(hint))
     return hint is Peer
@@ -78,7 +80,8 @@ class Service:
 
         It is called by its own name, or by `name`. A parameter that is annotated as `Peer`, or as
         `Peer | None`, is given the peer that calls. Raises TypeError for what cannot travel (a
-        parameter or a result without annotation), and ValueError for a name that is taken.
+        parameter or a result without annotation, or with one that cannot be resolved), and
+        ValueError for a name that is taken.
         """
         if function is None:
             return partial(self.method, name=name)
@@ -89,7 +92,7 @@ class Service:
             raise ValueError(f"no header can carry the name of a method {name!r}")
         if name in self._methods:
             raise ValueError(f"there is a method {name!r} already")
-        hints = get_type_hints(function)
+        hints = hints_of(function, name)
         peers = [one for one, hint in hints.items() if one != "return" and _is_peer(hint)]
         if len(peers) > 1:
             raise TypeError(f"{name}: one parameter for the peer is enough")
