@@ -2,7 +2,8 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any, Optional, Protocol, cast
+from pathlib import Path
+from typing import Annotated, Any, Optional, Protocol, TypedDict, cast
 
 import attrs
 import pytest
@@ -371,3 +372,58 @@ async def test_an_annotation_that_leads_nowhere_without_quotes() -> None:
             both.client.proxy(names["Methods"])
     with pytest.raises(TypeError, match=r"^lost: an annotation cannot .* 'Nowhere'"):
         Service().method(names["Methods"]().lost)
+
+
+class Row(TypedDict):
+    x: int
+
+
+@pytest.mark.parametrize("kind", [Row, complex, Path, dict[int, str], str | bytes])
+async def test_types_that_cannot_travel_as_json(kind: Any) -> None:
+    class Methods:
+        async def take(self, ready: bool, it: Any = None) -> None: ...
+        async def give(self) -> Any: ...
+
+    class Taking:
+        take = Methods.take
+
+    class Giving:
+        give = Methods.give
+
+    Methods.take.__annotations__["it"] = kind
+    Methods.give.__annotations__["return"] = kind
+    found = Service()
+    with pytest.raises(TypeError, match=r"^take\(it: .* = None\): JSON has no form for "):
+        found.method(Methods().take)
+    with pytest.raises(TypeError, match=r"^give: what it returns: JSON has no form for "):
+        found.method(Methods().give)
+    async with connected(found) as both:
+        with pytest.raises(TypeError, match=r"^take\(it: .* = None\): JSON has no form for "):
+            both.client.proxy(Taking)
+        with pytest.raises(TypeError, match=r"^give: what it returns: JSON has no form for "):
+            both.client.proxy(Giving)
+        with pytest.raises(RemoteError, match="UNIMPLEMENTED"):
+            await both.client.call(method="take")
+
+
+async def test_another_codec_may_know_them() -> None:
+    async def real(it: complex) -> float:
+        return it.real
+
+    class Real(Protocol):
+        async def real(self, it: complex) -> float: ...
+
+    own = Codec(
+        "text/plain",
+        lambda value: str(value["it"] if isinstance(value, dict) else value).encode(),
+        lambda data, kind: float(data) if kind is float else kind(it=complex(data.decode())),
+    )
+    found = Service(codecs=[Codec.json(), own])
+    found.method(real)
+    async with connected(found) as both:
+        assert await both.client.proxy(Real, codec=own).real(2 + 1j) == 2.0
+        with pytest.raises(TypeError, match="JSON has no form for complex"):
+            both.client.proxy(Real)
+    Service(codecs=[own, Codec.json()]).method(real)
+    with pytest.raises(TypeError, match="JSON has no form for complex"):
+        Service(codecs=[Codec.json(), Codec.json()]).method(real)

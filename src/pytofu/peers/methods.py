@@ -3,10 +3,13 @@
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import attrs
+
+from pytofu.peers.codec import Codec
+from pytofu.peers.plain import must_be_plain
 
 _NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -48,6 +51,26 @@ def method_of(function: Callable[..., Any], name: str, *skipped: str, bound: boo
         dataclasses.make_dataclass(f"{name} arguments", fields, kw_only=True),
         hints["return"],
     )
+
+
+def must_travel(method: Method, codecs: Collection[Codec]) -> None:
+    """Raise TypeError for a type that cannot travel by these codecs.
+
+    Of codecs other than the one for JSON nothing is known: where there is one, all is left to it.
+    """
+    if any(codec != Codec.json() for codec in codecs):
+        return
+    kinds = {field.name: field.type for field in dataclasses.fields(method.arguments)}
+    for name, parameter in method.signature.parameters.items():
+        _must_be_plain(f"{method.name}({parameter})", kinds[name])
+    _must_be_plain(f"{method.name}: what it returns", method.result)
+
+
+def _must_be_plain(what: str, kind: Any) -> None:
+    try:
+        must_be_plain(kind)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}") from None
 
 
 def hints_of(function: Callable[..., Any], name: str) -> dict[str, Any]:

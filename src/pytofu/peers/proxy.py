@@ -8,7 +8,7 @@ from pytofu.patterns.arguments import must_be, wrong_type
 from pytofu.peers.codec import Codec
 from pytofu.peers.errors import RemoteError
 from pytofu.peers.incoming import Incoming
-from pytofu.peers.methods import Method, method_of
+from pytofu.peers.methods import Method, method_of, must_travel
 from pytofu.peers.wire import CONTENT_TYPE
 
 
@@ -31,15 +31,11 @@ def make_proxy(call: _Call, protocol: Any, codec: Codec, idempotent: Collection[
     functions = {name: function for name, function in members if not name.startswith("_")}
     if unknown := set(idempotent) - functions.keys():
         raise TypeError(f"{protocol.__name__} has no method {', '.join(sorted(unknown))}")
-    methods: dict[str, Any] = {
-        name: _remote(
-            call,
-            method_of(function, name, bound=False),
-            codec,
-            name in idempotent,
-        )
-        for name, function in functions.items()
-    }
+    methods: dict[str, Any] = {}
+    for name, function in functions.items():
+        method = method_of(function, name, bound=False)
+        must_travel(method, [codec])
+        methods[name] = _remote(call, method, codec, name in idempotent)
     return type(f"{protocol.__name__}Proxy", (), {"__slots__": (), **methods})()
 
 

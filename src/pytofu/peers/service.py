@@ -14,7 +14,7 @@ from pytofu.peers.codec import Codec
 from pytofu.peers.ctrl_c import coroutine_of
 from pytofu.peers.errors import RemoteError, single
 from pytofu.peers.incoming import Incoming, Reply
-from pytofu.peers.methods import Method, hints_of, method_of
+from pytofu.peers.methods import Method, hints_of, method_of, must_travel
 from pytofu.peers.peer import Peer
 from pytofu.peers.wire import CODES, CONTENT_TYPE, METHOD
 from pytofu.values.text_headers import TextHeaders
@@ -79,9 +79,10 @@ class Service:
         """Register an async function, or a bound method: `@service.method`.
 
         It is called by its own name, or by `name`. A parameter that is annotated as `Peer`, or as
-        `Peer | None`, is given the peer that calls. Raises TypeError for what cannot travel (a
-        parameter or a result without annotation, or with one that cannot be resolved), and
-        ValueError for a name that is taken.
+        `Peer | None`, is given the peer that calls. Raises TypeError for what cannot travel: a
+        parameter or a result without annotation, with one that cannot be resolved, or, where
+        `Codec.json` is the only codec, of a type that it does not know. Raises ValueError for a
+        name that is taken.
         """
         if function is None:
             return partial(self.method, name=name)
@@ -97,6 +98,7 @@ class Service:
         if len(peers) > 1:
             raise TypeError(f"{name}: one parameter for the peer is enough")
         method = method_of(function, name, *peers)
+        must_travel(method, self._codecs.values())
         self._methods[name] = _Registered(method, function, "".join(peers))
         return function
 
