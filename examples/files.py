@@ -1,5 +1,6 @@
 """Send a file to a server that dies on the way, twice: go on where it has got to."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -35,6 +36,7 @@ async def send(address: str, path: trio.Path, finished: trio.CancelScope) -> Non
 
 
 async def main() -> None:
+    logging.getLogger("pytofu.peers").setLevel("ERROR")  # no server at first: no news here
     with tempfile.TemporaryDirectory() as directory:
         source, address = trio.Path(directory, "source"), f"uds://{directory}/socket"
         await source.write_bytes(os.urandom(5_000_000))

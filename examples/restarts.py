@@ -1,5 +1,6 @@
 """A client that outlives its server: calls wait for the next one, and what is in doubt says so."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ async def keep_serving(address: str) -> None:
 
 
 async def main(address: str) -> None:
+    logging.getLogger("pytofu.peers").setLevel("ERROR")  # no server at first: no news here
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_serving, address)
         # Waits until the server is there; a connection that is lost is followed by another.

@@ -1,6 +1,7 @@
 """Reconnecting (peers/reconnect.py): what waits, what is repeated, what is in doubt."""
 
 import itertools
+import logging
 import random
 import statistics
 from collections import Counter
@@ -413,3 +414,82 @@ async def test_a_subscription_that_leaves_a_server_that_drains_was_interrupted()
         await peer.call()  # refused there, so it is made on another connection
         assert messages.interruptions == 1
         go_on.set()
+
+
+# ---------------------------------------------------------------------- the log
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What `pytofu.peers` has logged for all to see."""
+    return [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name == "pytofu.peers" and record.levelno >= logging.INFO
+    ]
+
+
+async def test_a_row_of_failures_is_told_once_and_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    made = 0  # pauses, since the server has been taken down
+    four_made = trio.Event()
+
+    class Counting(Backoff):
+        def pauses(self) -> Iterator[float]:
+            nonlocal made
+            for pause in super().pauses():
+                made += 1
+                if made == 4:
+                    four_made.set()
+                yield pause
+
+    async with restartable(echo) as server:
+        failed = f"cannot connect to {server.where}: CONNECT_FAILED"
+        async with connect(server.where, reconnect=Counting(0.001, 0.01)) as peer:
+            assert told(caplog) == []
+            for row in (1, 2):
+                made, four_made = 0, trio.Event()
+                await server.down()
+                await four_made.wait()
+                await server.up()
+                await peer.call()
+                warning, news = told(caplog)[-2:]
+                assert len(told(caplog)) == 2 * row
+                assert warning[0] == "WARNING"
+                assert warning[1].startswith(failed)
+                assert warning[1].endswith("; trying again until it is there")
+                assert news[0] == "INFO"
+                assert news[1].startswith("connected, after ")
+                assert failed in news[1]
+
+
+async def test_what_will_never_work_is_told_once(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.move_on_after(100):
+        async with connect("mem://nobody", reconnect=Backoff()):
+            raise AssertionError
+    ((level, text),) = told(caplog)
+    assert level == "WARNING"
+    assert text.startswith("cannot connect to mem://nobody: CONNECT_FAILED")
+
+
+async def test_a_hook_whose_connection_ends_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    attempts = 0
+
+    async def hook(peer: Peer) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            peer._link.abort()
+        await peer.call(b"x")
+
+    async with (
+        restartable(echo) as server,
+        connect(server.where, reconnect=QUICK, on_peer=hook),
+    ):
+        warning, news = told(caplog)
+    assert warning[0] == "WARNING"
+    assert news[1].startswith("connected, after 2 attempts that failed, the last: ")

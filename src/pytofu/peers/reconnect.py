@@ -11,6 +11,7 @@ import trio
 
 from pytofu.patterns.arguments import must_be
 from pytofu.patterns.arguments import seconds as time_of
+from pytofu.peers.calls import log
 from pytofu.peers.ctrl_c import protected, run_program
 from pytofu.peers.errors import ConnectError, NotSent, RemoteError, Unanswered
 from pytofu.peers.incoming import NO_HEADERS, Incoming
@@ -32,7 +33,8 @@ class Backoff:
 
     Each pause is drawn between 0 and a limit, which begins with `first` and doubles up to
     `longest`: many clients that lost their server at one moment come back spread over the time.
-    The limit begins anew once a connection has lasted for `longest`.
+    The limit begins anew once a connection has lasted for `longest`. The first attempt of a row
+    that fails is logged as a warning (`pytofu.peers`), and the connection after it as INFO.
     """
 
     first: float = 0.1
@@ -70,11 +72,15 @@ class LastingPeer(Peer):
     async def keep(
         self, open_link: Callable[[], Awaitable[Link]], on_peer: OnPeer | None, backoff: Backoff
     ) -> None:
-        """Connect, again and again, until the peer is closed."""
+        """Connect, again and again, until the peer is closed.
+
+        What cannot work is tried as well, for ever: so the first failure of a row is a warning.
+        """
         with self._scope:
             pauses = backoff.pauses()
+            failures, reason = 0, ""  # in a row, and why the last
             while True:
-                with suppress(ConnectError, NotSent, Unanswered):
+                try:
                     link = await open_link()
                     began = trio.current_time()
                     try:
@@ -84,9 +90,17 @@ class LastingPeer(Peer):
                         link.abort()
                         raise
                     self._use(link)
+                    if failures:
+                        text = "connected, after %d attempts that failed, the last: %s"
+                        log.info(text, failures, reason)
+                        failures = 0
                     await link.asking.left.wait()
                     if trio.current_time() - began >= backoff.longest:
                         pauses = backoff.pauses()
+                except (ConnectError, NotSent, Unanswered) as error:
+                    failures, reason = failures + 1, str(error)
+                    if failures == 1:
+                        log.warning("%s; trying again until it is there", reason)
                 await trio.sleep(next(pauses))
 
     def _use(self, link: Link) -> None:
