@@ -1,6 +1,7 @@
 """Services and proxies: typed methods between peers (peers/service.py, proxy.py, methods.py)."""
 
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Optional, Protocol, TypedDict, cast
@@ -427,3 +428,33 @@ async def test_another_codec_may_know_them() -> None:
     Service(codecs=[own, Codec.json()]).method(real)
     with pytest.raises(TypeError, match="JSON has no form for complex"):
         Service(codecs=[Codec.json(), Codec.json()]).method(real)
+
+
+class Shop:
+    """A class that both sides share, with what is only for the side that has the goods."""
+
+    goods = 2
+
+    async def left(self) -> int:
+        return self.count()
+
+    def count(self) -> int:
+        return self.goods
+
+    async def each(self) -> AsyncIterator[int]:
+        yield self.goods
+
+
+async def test_a_proxy_says_what_it_does_not_have() -> None:
+    found = Service()
+    found.method(Shop().left)
+    async with connected(found) as both:
+        shop = both.client.proxy(Shop)
+        assert await shop.left() == 2
+        for name in ("count", "each", "goods"):
+            text = rf"^Shop\.{name} is no async method, and a proxy has no others$"
+            with pytest.raises(AttributeError, match=text):
+                getattr(shop, name)
+        with pytest.raises(AttributeError, match=r"^'ShopProxy' object has no attribute 'price'$"):
+            shop.price  # type: ignore[attr-defined]  # noqa: B018
+        assert not hasattr(shop, "count")

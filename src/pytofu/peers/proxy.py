@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Protocol
+from functools import partialmethod
+from typing import Any, Never, Protocol
 
 from pytofu.patterns.arguments import must_be, wrong_type
 from pytofu.peers.codec import Codec
@@ -36,7 +37,16 @@ def make_proxy(call: _Call, protocol: Any, codec: Codec, idempotent: Collection[
         method = method_of(function, name, bound=False)
         must_travel(method, [codec])
         methods[name] = _remote(call, method, codec, name in idempotent)
+    methods["__getattr__"] = partialmethod(_missing, protocol)
     return type(f"{protocol.__name__}Proxy", (), {"__slots__": (), **methods})()
+
+
+def _missing(proxy: object, protocol: type, name: str) -> Never:
+    """Say why it is not there: to a type checker the proxy is one of `protocol`."""
+    text = f"{type(proxy).__name__!r} object has no attribute {name!r}"
+    if not name.startswith("_") and hasattr(protocol, name):
+        text = f"{protocol.__name__}.{name} is no async method, and a proxy has no others"
+    raise AttributeError(text, name=name, obj=proxy)
 
 
 def _remote(call: _Call, method: Method, codec: Codec, idempotent: bool) -> Callable[..., Any]:
