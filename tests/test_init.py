@@ -72,3 +72,9 @@ def members(cls: type) -> list[tuple[str, object]]:
 def test_every_method_has_a_docstring(name: str, cls: type) -> None:
     for member_name, member in members(cls):
         assert inspect.getdoc(member), f"{name}.{member_name}"
+
+
+def test_what_is_written_in_annotations_is_exported() -> None:
+    """What a program gets, or gives, without calling a class of ours."""
+    wanted = {"Stream", "OpenedStream", "Subscription", "Handler", "OnPeer", "Incoming", "Peer"}
+    assert wanted <= set(pytofu.__all__)

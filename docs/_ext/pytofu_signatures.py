@@ -17,9 +17,17 @@ from sphinx.application import Sphinx
 from sphinx.util.inspect import stringify_signature
 from sphinx.util.logging import getLogger
 
-from pytofu import Ampe, AmpeException, AmpeStatistics, ChannelGroup, ChannelGroupStatistics, Peer
-from pytofu.peers.streams import OpenedStream, Stream
-from pytofu.peers.subscriptions import Subscription
+from pytofu import (
+    Ampe,
+    AmpeException,
+    AmpeStatistics,
+    ChannelGroup,
+    ChannelGroupStatistics,
+    OpenedStream,
+    Peer,
+    Stream,
+    Subscription,
+)
 
 _LOG: Final = getLogger(__name__)
 

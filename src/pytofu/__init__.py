@@ -19,10 +19,12 @@ from pytofu.peers.client import connect
 from pytofu.peers.codec import Codec
 from pytofu.peers.errors import ConnectError, NotSent, RemoteError, Unanswered
 from pytofu.peers.incoming import Incoming, Reply
-from pytofu.peers.peer import Peer
+from pytofu.peers.peer import Handler, OnPeer, Peer
 from pytofu.peers.reconnect import Backoff
 from pytofu.peers.server import serve
 from pytofu.peers.service import Service
+from pytofu.peers.streams import OpenedStream, Stream
+from pytofu.peers.subscriptions import Subscription
 from pytofu.peers.topics import Topics
 from pytofu.public.ampe import Ampe, AmpeStatistics, open_ampe
 from pytofu.public.borrowing import borrowed_message, with_pool_message
@@ -119,6 +121,7 @@ __all__ = [
     "EXCEPTIONS",
     "Err",
     "ErrDefer",
+    "Handler",
     "Holder",
     "Incoming",
     "InvalidAddressException",
@@ -151,7 +154,9 @@ __all__ = [
     "NotificationFailedException",
     "NullMessageException",
     "Ok",
+    "OnPeer",
     "OpCode",
+    "OpenedStream",
     "Options",
     "OriginFlag",
     "Peer",
@@ -170,6 +175,8 @@ __all__ = [
     "Service",
     "SetsockoptFailedException",
     "ShutdownException",
+    "Stream",
+    "Subscription",
     "TCPClientAddress",
     "TCPServerAddress",
     "TLSClientAddress",

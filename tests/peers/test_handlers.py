@@ -206,3 +206,72 @@ async def test_values_in_a_context_need_not_be_comparable() -> None:
     async with connected(handler) as both:
         answers = await call_all(both.client, numbers(CALLS))
     assert answers == {body: body for body in numbers(CALLS)}
+
+
+async def in_nurseries(*errors: Exception) -> None:
+    """Raise them as Trio does: in groups, one of them in a group of its own."""
+    async with trio.open_nursery() as outer, trio.open_nursery() as inner:
+        inner.start_soon(trio.sleep_forever)
+
+        async def fail(error: Exception) -> None:
+            raise error
+
+        for error in errors[1:]:
+            outer.start_soon(fail, error)
+        raise errors[0]
+
+
+async def test_what_one_nursery_after_the_other_has_wrapped_is_what_was_raised(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(peer: Peer, request: Incoming) -> None:
+        await in_nurseries(RemoteError("NOT_FOUND", "what", b"body"))
+
+    async with connected(handler) as both:
+        with pytest.raises(RemoteError, match="NOT_FOUND: what") as caught:
+            await both.client.call()
+    assert caught.value.body == b"body"
+    assert caplog.records == []
+
+
+async def test_several_that_a_nursery_has_wrapped_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(peer: Peer, request: Incoming) -> None:
+        await in_nurseries(RemoteError("NOT_FOUND", "this"), RemoteError("ABORTED", "that"))
+
+    async with connected(handler) as both:
+        with pytest.raises(RemoteError, match="INTERNAL: the handler failed"):
+            await both.client.call()
+    assert "NOT_FOUND: this" in caplog.text
+    assert "ABORTED: that" in caplog.text
+
+
+async def test_a_handler_that_is_given_up_in_a_nursery_is_cancelled_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its error, together with the cancellation, is nobody's business any more."""
+    began = trio.Event()
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        if not request.body:
+            return b"answered"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_when_cancelled)
+            await trio.sleep_forever()
+        raise AssertionError
+
+    async def fail_when_cancelled() -> None:
+        try:
+            began.set()
+            await trio.sleep_forever()
+        finally:
+            raise RemoteError("ABORTED")
+
+    async with connected(handler) as both:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(both.client.call, b"long")
+            await began.wait()
+            nursery.cancel_scope.cancel()
+        assert (await both.client.call()).body == b"answered"
+    assert caplog.records == []

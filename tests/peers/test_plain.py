@@ -1,12 +1,14 @@
 """Typed values as plain ones and back (peers/plain.py)."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Annotated, Any, Literal, NewType
+from pathlib import Path
+from typing import Annotated, Any, Literal, NewType, TypedDict
 from uuid import UUID
 
 import attrs
@@ -15,7 +17,7 @@ from attrs.validators import gt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytofu.peers.plain import from_plain, to_plain
+from pytofu.peers.plain import from_plain, must_be_plain, to_plain
 
 
 class Colour(Enum):
@@ -25,6 +27,10 @@ class Colour(Enum):
 
 class Level(IntEnum):
     LOW = 1
+
+
+class Odd(Enum):
+    THING = object()
 
 
 Id = NewType("Id", int)
@@ -46,6 +52,31 @@ class Shape:
     size: float = attrs.field(default=1.0, validator=gt(0))
     area: int = attrs.field(default=0, init=False)
 
+
+@attrs.define
+class Tree:
+    branches: "dict[str, Tree]"
+
+
+@attrs.define
+class Early:
+    leaf: "Later | None" = None  # type: ignore[name-defined]  # noqa: F821
+
+
+class Row(TypedDict):
+    x: int
+
+
+@dataclass
+class Deep:
+    trees: list[Tree]
+    rows: list[Row]
+
+
+type Endless = list[Endless] | None
+type Absent = list[Later]  # type: ignore[name-defined]  # noqa: F821
+type Blob = bytes
+Moment = NewType("Moment", datetime)
 
 PAIRS: list[tuple[Any, Any, Any]] = [
     (None, None, None),
@@ -154,3 +185,47 @@ def test_types_without_a_plain_form(plain: Any, kind: Any) -> None:
         from_plain(plain, kind)
     with pytest.raises(TypeError):
         from_plain({}, test_there_and_back.__class__)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(kind for _, kind, _ in PAIRS),
+        *(Tree, Early, Endless, Absent, dict[str, Absent], object, tuple[()], set[Endless]),
+        *(
+            int | str | None,
+            str | Absent,
+            Literal["a"] | bytes,
+            Colour | UUID,
+            list[str] | list[bytes],
+        ),
+    ],
+)
+def test_types_with_a_plain_form(kind: Any) -> None:
+    must_be_plain(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (complex, "JSON has no form for complex"),
+        (Path, "JSON has no form for Path"),
+        (Row, "JSON has no form for Row (a TypedDict: a dataclass has one)"),
+        (tuple, "JSON has no form for tuple"),
+        (type[int], "JSON has no form for type[int]"),
+        ("str", "JSON has no form for 'str'"),
+        (dict[int, str], "JSON has no form for dict[int, str], whose keys are not str"),
+        (Deep, "Deep.rows: JSON has no form for Row"),
+        (list[Deep], "Deep.rows: JSON has no form for Row"),
+        (Literal["x", b"y"], "JSON has no form for b'y' in a Literal"),
+        (Literal[Level.LOW], "JSON has no form for <Level.LOW: 1> in a Literal"),
+        (Odd, "JSON has no form for a value of Odd"),
+        (list[complex | None], "JSON has no form for complex"),
+        (Annotated[dict[str, Path], "files"], "JSON has no form for Path"),
+        (str | bytes, "JSON has no form for str | bytes that tells str and bytes apart, "),
+        (Annotated[Moment | Blob, 1] | int | None, "tells datetime and bytes apart"),
+    ],
+)
+def test_types_without_one(kind: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(text)):
+        must_be_plain(kind)

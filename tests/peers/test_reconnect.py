@@ -1,5 +1,6 @@
 """Reconnecting (peers/reconnect.py): what waits, what is repeated, what is in doubt."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -408,3 +409,86 @@ async def test_a_subscription_that_leaves_a_server_that_drains_was_interrupted()
         await peer.call()  # refused there, so it is made on another connection
         assert messages.interruptions == 1
         go_on.set()
+
+
+# ---------------------------------------------------------------------- the log
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What `pytofu.peers` has logged for all to see."""
+    return [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name == "pytofu.peers" and record.levelno >= logging.INFO
+    ]
+
+
+async def test_that_the_peer_is_away_for_long_is_told_once_and_that_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    lines = 0
+    told_all = trio.Event()
+
+    class Watching(Backoff):
+        def pauses(self) -> Iterator[float]:
+            for pause in super().pauses():
+                if len(told(caplog)) == lines:
+                    told_all.set()
+                yield pause
+
+    async with restartable(echo) as server:
+        async with connect(server.where, reconnect=Watching(0.001, 0.001)) as peer:
+            for row in (1, 2):
+                lines, told_all = 2 * row - 1, trio.Event()
+                await server.down()
+                await told_all.wait()
+                await server.up()
+                await peer.call()
+                assert len(told(caplog)) == 2 * row
+                (level, text), news = told(caplog)[-2:]
+                assert level == "WARNING"
+                assert text.startswith(f"cannot connect to {server.where}: CONNECT_FAILED")
+                assert text.endswith("; trying again until it is there")
+                assert news == ("INFO", "connected again")
+
+
+async def test_a_peer_that_is_away_for_a_moment_is_no_news(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with restartable(echo) as server:
+        async with connect(server.where, reconnect=Backoff(0.001, 60)) as peer:
+            await server.down()
+            await server.up()
+            await peer.call()
+    assert told(caplog) == []
+
+
+async def test_what_will_never_work_is_told_once(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.move_on_after(100):
+        async with connect("mem://nobody", reconnect=Backoff()):
+            raise AssertionError
+    ((level, text),) = told(caplog)
+    assert level == "WARNING"
+    assert text.startswith("cannot connect to mem://nobody: CONNECT_FAILED")
+
+
+async def test_a_hook_whose_connection_ends_in_a_nursery_is_run_again() -> None:
+    attempts = 0
+
+    async def hook(peer: Peer) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            peer._link.abort()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.call, b"x")
+
+    async with (
+        restartable(echo) as server,
+        connect(server.where, reconnect=QUICK, on_peer=hook),
+    ):
+        assert attempts == 3

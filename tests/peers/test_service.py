@@ -1,10 +1,14 @@
 """Services and proxies: typed methods between peers (peers/service.py, proxy.py, methods.py)."""
 
+import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from pathlib import Path
+from typing import Annotated, Any, Optional, Protocol, TypedDict, cast
 
 import attrs
 import pytest
+import trio
 
 from pytofu import Codec, Incoming, Peer, RemoteError, Reply, Service
 from tests.peers.pairs import connected
@@ -103,6 +107,40 @@ async def test_declared_errors(
     async with connected(service()) as both:
         with pytest.raises(RemoteError, match=error):
             await both.client.proxy(Calculator).divide(a, b)
+    assert caplog.records == []
+
+
+async def test_declared_errors_that_a_nursery_has_wrapped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Together(ExceptionGroup):
+        pass
+
+    class Methods(Protocol):
+        async def fail(self, how: str) -> None: ...
+
+    found = Service(
+        errors={KeyError: "NOT_FOUND", Together: "ABORTED", ZeroDivisionError: "OUT_OF_RANGE"}
+    )
+
+    @found.method
+    async def fail(how: str) -> None:
+        if how == "group":
+            raise Together("declared itself", [KeyError("what"), ValueError()])
+        async with trio.open_nursery(), trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            if how == "declared":
+                raise KeyError("what")
+            raise RemoteError("DATA_LOSS", "said")
+
+    async with connected(found) as both:
+        methods = both.client.proxy(Methods)
+        with pytest.raises(RemoteError, match="NOT_FOUND: 'what'"):
+            await methods.fail("declared")
+        with pytest.raises(RemoteError, match="ABORTED: declared itself"):
+            await methods.fail("group")
+        with pytest.raises(RemoteError, match="DATA_LOSS: said"):
+            await methods.fail("said")
     assert caplog.records == []
 
 
@@ -205,6 +243,51 @@ async def test_methods_of_an_object() -> None:
         assert [await up.up(), await up.up(5)] == [1, 6]
 
 
+type Caller = Peer | None
+
+
+async def test_how_the_peer_may_be_annotated() -> None:
+    class Methods(Protocol):
+        async def by_none(self) -> str: ...
+        async def by_optional(self) -> str: ...
+        async def by_annotated(self) -> str: ...
+        async def by_alias(self) -> str: ...
+        async def by_text(self) -> str: ...
+
+    found = Service()
+
+    @found.method
+    async def by_none(peer: Peer | None = None) -> str:
+        return repr(peer)
+
+    @found.method
+    async def by_optional(peer: Optional[Peer]) -> str:  # noqa: UP045
+        return repr(peer)
+
+    @found.method
+    async def by_annotated(peer: Annotated[Peer, "who calls"]) -> str:
+        return repr(peer)
+
+    @found.method
+    async def by_alias(peer: Caller) -> str:
+        return repr(peer)
+
+    @found.method
+    async def by_text(peer: "Peer | None") -> str:
+        return repr(peer)
+
+    async with connected(found) as both:
+        methods = both.client.proxy(Methods)
+        for method in (
+            methods.by_none,
+            methods.by_optional,
+            methods.by_annotated,
+            methods.by_alias,
+            methods.by_text,
+        ):
+            assert await method() == "<Peer open>"
+
+
 async def test_a_service_beside_other_handlers() -> None:
     found = service()
 
@@ -265,3 +348,123 @@ async def test_structs() -> None:
     async with connected(found) as both:
         proxy = both.client.proxy(Twice, codec=Codec.msgpack())
         assert await proxy.twice(Item("a")) == Item("aa")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "why"),
+    [
+        ("Nowhere", "name 'Nowhere' is not defined"),
+        ("attrs.Nowhere", "module '?attrs'? has no attribute '?Nowhere"),
+        ("not a type", "invalid syntax|Forward reference must be an expression"),
+    ],
+)
+async def test_an_annotation_that_leads_nowhere(annotation: str, why: str) -> None:
+    class Methods:
+        async def lost(self, a: int, b: Any) -> None: ...
+
+    async def lost(a: int, b: Any) -> None: ...
+
+    for function in (lost, Methods.lost):
+        function.__annotations__["b"] = annotation
+    text = f"^lost: an annotation cannot be resolved: ({why})"
+    with pytest.raises(TypeError, match=text):
+        Service().method(lost)
+    async with connected() as both:
+        with pytest.raises(TypeError, match=text):
+            both.client.proxy(Methods)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+async def test_an_annotation_that_leads_nowhere_without_quotes() -> None:
+    names: dict[str, Any] = {}
+    exec("class Methods:\n    async def lost(self, b: Nowhere) -> None: ...", names)
+    async with connected() as both:
+        with pytest.raises(TypeError, match=r"^lost: an annotation cannot .* 'Nowhere'"):
+            both.client.proxy(names["Methods"])
+    with pytest.raises(TypeError, match=r"^lost: an annotation cannot .* 'Nowhere'"):
+        Service().method(names["Methods"]().lost)
+
+
+class Row(TypedDict):
+    x: int
+
+
+@pytest.mark.parametrize("kind", [Row, complex, Path, dict[int, str], str | bytes])
+async def test_types_that_cannot_travel_as_json(kind: Any) -> None:
+    class Methods:
+        async def take(self, ready: bool, it: Any = None) -> None: ...
+        async def give(self) -> Any: ...
+
+    class Taking:
+        take = Methods.take
+
+    class Giving:
+        give = Methods.give
+
+    Methods.take.__annotations__["it"] = kind
+    Methods.give.__annotations__["return"] = kind
+    found = Service()
+    with pytest.raises(TypeError, match=r"^take\(it: .* = None\): JSON has no form for "):
+        found.method(Methods().take)
+    with pytest.raises(TypeError, match=r"^give: what it returns: JSON has no form for "):
+        found.method(Methods().give)
+    async with connected(found) as both:
+        with pytest.raises(TypeError, match=r"^take\(it: .* = None\): JSON has no form for "):
+            both.client.proxy(Taking)
+        with pytest.raises(TypeError, match=r"^give: what it returns: JSON has no form for "):
+            both.client.proxy(Giving)
+        with pytest.raises(RemoteError, match="UNIMPLEMENTED"):
+            await both.client.call(method="take")
+
+
+async def test_another_codec_may_know_them() -> None:
+    async def real(it: complex) -> float:
+        return it.real
+
+    class Real(Protocol):
+        async def real(self, it: complex) -> float: ...
+
+    own = Codec(
+        "text/plain",
+        lambda value: str(value["it"] if isinstance(value, dict) else value).encode(),
+        lambda data, kind: float(data) if kind is float else kind(it=complex(data.decode())),
+    )
+    found = Service(codecs=[Codec.json(), own])
+    found.method(real)
+    async with connected(found) as both:
+        assert await both.client.proxy(Real, codec=own).real(2 + 1j) == 2.0
+        with pytest.raises(TypeError, match="JSON has no form for complex"):
+            both.client.proxy(Real)
+    Service(codecs=[own, Codec.json()]).method(real)
+    with pytest.raises(TypeError, match="JSON has no form for complex"):
+        Service(codecs=[Codec.json(), Codec.json()]).method(real)
+
+
+class Shop:
+    """A class that both sides share, with what is only for the side that has the goods."""
+
+    goods = 2
+
+    async def left(self) -> int:
+        return self.count()
+
+    def count(self) -> int:
+        return self.goods
+
+    async def each(self) -> AsyncIterator[int]:
+        yield self.goods
+
+
+async def test_a_proxy_says_what_it_does_not_have() -> None:
+    found = Service()
+    found.method(Shop().left)
+    async with connected(found) as both:
+        shop = both.client.proxy(Shop)
+        assert await shop.left() == 2
+        for name in ("count", "each", "goods"):
+            text = rf"^Shop\.{name} is no async method, and a proxy has no others$"
+            with pytest.raises(AttributeError, match=text):
+                getattr(shop, name)
+        with pytest.raises(AttributeError, match=r"^'ShopProxy' object has no attribute 'price'$"):
+            shop.price  # type: ignore[attr-defined]  # noqa: B018
+        assert not hasattr(shop, "count")

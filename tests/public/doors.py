@@ -20,11 +20,12 @@ from pytofu import (
     Incoming,
     MessagePort,
     MessageSource,
+    OpenedStream,
     Peer,
     PeerInfo,
+    Stream,
+    Subscription,
 )
-from pytofu.peers.streams import OpenedStream, Stream
-from pytofu.peers.subscriptions import Subscription
 
 REFERENCE: Final = Path(__file__).parents[2] / "docs" / "reference"
 

@@ -36,6 +36,7 @@ from pytofu import (
     Options,
     Peer,
     Service,
+    Stream,
     TCPClientAddress,
     TCPServerAddress,
     TextHeaders,
@@ -47,7 +48,6 @@ from pytofu import (
     connect,
     serve,
 )
-from pytofu.peers.streams import Stream
 from tests.public.wrong_things import NOT_GIVEN, Arg, anything, arg
 from tests.support import End, open_pair
 

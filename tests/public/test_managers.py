@@ -1,5 +1,7 @@
 """Blocks of an `async with`: what leaves them, and that each is entered once."""
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -29,4 +31,23 @@ async def test_what_is_raised_in_a_block_leaves_it_as_itself() -> None:
                 async with opening:
                     raise error
             assert caught.value is error
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_awaits_a_block_is_told_what_to_write() -> None:
+    async def wait_for(block: Any) -> None:
+        await block
+
+    async with open_ampe() as ampe, trio.open_nursery() as nursery:
+        (address,) = await nursery.start(serve, None, "mem://managers")
+        async with connect(address) as peer:
+            for block, name in (
+                (open_ampe(), "open_ampe"),
+                (ampe.open_channel_group(), "open_channel_group"),
+                (connect(address), "connect"),
+                (peer.stream(), "stream"),
+            ):
+                text = rf"^{name}\(\) is not awaited, but entered: `async with .*{name}\(\.\.\.\)"
+                with pytest.raises(TypeError, match=text):
+                    await wait_for(block)
         nursery.cancel_scope.cancel()

@@ -1,5 +1,7 @@
 """Addresses as people write them."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +104,12 @@ def test_what_is_no_address_is_refused_with_a_reason(text: str, why: str) -> Non
             read(text)
         assert why in str(caught.value)
         assert "cannot contain this" in why or "an address is HOST:PORT, [" in str(caught.value)
+
+
+def test_a_refusal_names_every_scheme() -> None:
+    with pytest.raises(AddressError) as caught:
+        client_address("")
+    assert re.findall(r"(\w+)://", str(caught.value)) == ["tcp", "tls", "uds", "mem"]
 
 
 @given(st.text())

@@ -11,7 +11,7 @@ from pytofu._choice import compiled, twin
 from pytofu.patterns.arguments import must_be
 from pytofu.peers.arguments import payload
 from pytofu.peers.assembly import Assembly, Budget
-from pytofu.peers.errors import RemoteError, error_lines, error_of
+from pytofu.peers.errors import RemoteError, error_lines, error_of, single
 from pytofu.peers.incoming import NO_HEADERS, Incoming, Reply
 from pytofu.peers.wire import (
     METHOD,
@@ -165,6 +165,7 @@ def result_of_error(error: Exception, method: str) -> Result:
 
     All but declared errors are logged, and the caller learns nothing of the inside.
     """
+    error = single(error)
     if not isinstance(error, RemoteError):
         log.exception("the handler failed: method %r", method)
         error = RemoteError("INTERNAL", "the handler failed")

@@ -29,6 +29,8 @@ class Codec:
 
         For None, bool, int, float, str, bytes (as base64), dates and times, UUID, Decimal, enums,
         lists, tuples, sets, dicts with text keys, unions, Literal, dataclasses and attrs classes.
+        Of all that is written as text, from str to Decimal, a union may have one: which it was
+        could not be told from the text.
         """
         return _JSON
 

@@ -1,6 +1,6 @@
 """What can go wrong between peers: nobody there, never sent, in doubt, refused by the handler."""
 
-from typing import Any
+from typing import Any, cast
 
 from pytofu.patterns.arguments import as_bytes, must_be
 from pytofu.peers.wire import CODES, REFUSED, STATUS, TEXT, Headers, encoded, quoted, unquoted
@@ -72,6 +72,21 @@ def error_of(headers: Headers, body: bytes) -> NotSent | RemoteError | None:
     if REFUSED in headers:
         return NotSent(AmpeError.NOT_ALLOWED, text or "the peer takes no more calls")
     return RemoteError(code if code in CODES else "UNKNOWN", text, body)
+
+
+def single(error: Exception) -> Exception:
+    """The only exception in a group, or in a group in a group: what nurseries make of one.
+
+    A group of several, and what is no group, is given back as it is. None has a cancellation or
+    a KeyboardInterrupt in it: such a group is no Exception.
+    """
+    inner = error
+    while isinstance(inner, ExceptionGroup):
+        first, *others = cast("ExceptionGroup[Exception]", inner).exceptions
+        if others:
+            return error
+        inner = first
+    return inner
 
 
 def error_lines(error: RemoteError) -> bytes:

@@ -3,10 +3,13 @@
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import attrs
+
+from pytofu.peers.codec import Codec
+from pytofu.peers.plain import must_be_plain
 
 _NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -23,15 +26,20 @@ class Method:
     result: Any
 
 
-def method_of(function: Callable[..., Any], name: str, *skipped: str) -> Method:
+def method_of(function: Callable[..., Any], name: str, *skipped: str, bound: bool = True) -> Method:
     """Read it from a function; `skipped` are parameters that do not travel.
 
+    One that is not `bound` has the instance as its first parameter, which does not either.
+
     Raises TypeError for what cannot travel: parameters or a result without annotation, and
-    positional-only or starred parameters.
+    positional-only or starred parameters; and as `hints_of`.
     """
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = hints_of(function, name)
     signature = inspect.signature(function)
-    parameters = [one for key, one in signature.parameters.items() if key not in skipped]
+    if not bound and not signature.parameters:
+        raise TypeError(f"{name}(): a method of a class takes self")
+    given = list(signature.parameters.values())[0 if bound else 1 :]
+    parameters = [one for one in given if one.name not in skipped]
     fields: list[tuple[str, Any, Any]] = []
     for parameter in parameters:
         if parameter.kind not in _NAMED or parameter.name not in hints:
@@ -45,6 +53,35 @@ def method_of(function: Callable[..., Any], name: str, *skipped: str) -> Method:
         dataclasses.make_dataclass(f"{name} arguments", fields, kw_only=True),
         hints["return"],
     )
+
+
+def must_travel(method: Method, codecs: Collection[Codec]) -> None:
+    """Raise TypeError for a type that cannot travel by these codecs.
+
+    Of codecs other than the one for JSON nothing is known: where there is one, all is left to it.
+    """
+    if any(codec != Codec.json() for codec in codecs):
+        return
+    kinds = {field.name: field.type for field in dataclasses.fields(method.arguments)}
+    for name, parameter in method.signature.parameters.items():
+        _must_be_plain(f"{method.name}({parameter})", kinds[name])
+    _must_be_plain(f"{method.name}: what it returns", method.result)
+
+
+def _must_be_plain(what: str, kind: Any) -> None:
+    try:
+        must_be_plain(kind)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}") from None
+
+
+def hints_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    """Its annotations, with what is in quotes. Raises TypeError for one that leads nowhere."""
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, AttributeError, SyntaxError) as error:
+        text = f"{name}: an annotation cannot be resolved: {error}"
+        raise TypeError(text) from error
 
 
 def _field(default: Any) -> Any:

@@ -10,6 +10,7 @@ import types
 import typing
 from binascii import Error as Base64Error
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -222,3 +223,104 @@ def _wrong(value: Any, expected: str, path: str) -> ValueError:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+# ---------------------------------------------------------------------- types, before any value
+
+
+def must_be_plain(kind: Any) -> None:
+    """Raise TypeError for a type that `from_plain` has no way to read, and for ambiguous ones.
+
+    A part of it may have a name that stands for nothing yet: that part is looked at when read.
+    """
+    _look(kind, "", set())
+
+
+def _look(kind: Any, path: str, seen: set[Any]) -> None:
+    if isinstance(kind, TypeAliasType):
+        if kind not in seen:
+            seen.add(kind)
+            with suppress(NameError):
+                _look(kind.__value__, path, seen)
+        return
+    if isinstance(kind, NewType):
+        _look(kind.__supertype__, path, seen)
+        return
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is None:
+        _look_simple(kind, path, seen)
+        return
+    if origin is Literal:
+        for one in arguments:
+            if not isinstance(one, bool | int | str | None) or isinstance(one, Enum):
+                raise _formless(f"{one!r} in a Literal", path)
+        return
+    if origin in (dict, Mapping):
+        if arguments[:1] != (str,):
+            raise _formless(f"{_shown(kind)}, whose keys are not str", path)
+    elif origin is Union or origin is types.UnionType:
+        texts = [one for one in _members(kind) if one is str or one in _FROM_TEXT]
+        if len(texts) > 1:
+            names = " and ".join(map(_shown, texts))
+            raise _formless(f"{_shown(kind)} that tells {names} apart, which are all text", path)
+    elif origin is typing.Annotated:
+        arguments = arguments[:1]
+    elif (origin is not tuple and origin not in _LISTS) or (not arguments and kind != tuple[()]):
+        raise _formless(_shown(kind), path)
+    for one in arguments:
+        if one is not ...:
+            _look(one, path, seen)
+
+
+def _look_simple(kind: Any, path: str, seen: set[Any]) -> None:
+    if kind in (Any, object, None, type(None)) or kind in _PLAIN or kind in _FROM_TEXT:
+        return
+    if not isinstance(kind, type):
+        raise _formless(_shown(kind), path)
+    _look_class(cast("type[Any]", kind), path, seen)
+
+
+def _look_class(kind: type[Any], path: str, seen: set[Any]) -> None:
+    if issubclass(kind, Enum):
+        try:
+            to_plain([one.value for one in kind])
+        except TypeError:
+            raise _formless(f"a value of {_shown(kind)}", path) from None
+        return
+    if kind in seen:
+        return
+    seen.add(kind)
+    try:
+        fields = _fields(cast("Any", kind))
+    except NameError:
+        return
+    except TypeError:
+        advice = " (a TypedDict: a dataclass has one)" if typing.is_typeddict(kind) else ""
+        raise _formless(f"{_shown(kind)}{advice}", path) from None
+    for name, field_kind, _ in fields:
+        _look(field_kind, _join(path or _shown(kind), name), seen)
+
+
+def _members(kind: Any) -> list[Any]:
+    """Those of a union, and of unions in it, without their other names."""
+    if isinstance(kind, TypeAliasType):
+        with suppress(NameError):
+            return _members(kind.__value__)
+    elif isinstance(kind, NewType):
+        return _members(kind.__supertype__)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is typing.Annotated:
+        return _members(arguments[0])
+    if origin is Union or origin is types.UnionType:
+        return [one for inner in arguments for one in _members(inner)]
+    return [kind]
+
+
+def _formless(what: str, path: str) -> TypeError:
+    text = f"JSON has no form for {what}"
+    return TypeError(f"{path}: {text}" if path else text)
+
+
+def _shown(kind: Any) -> str:
+    is_named = isinstance(kind, type | NewType) and get_origin(kind) is None
+    return str(kind.__name__) if is_named else repr(kind)

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Protocol
+from functools import partialmethod
+from typing import Any, Never, Protocol
 
 from pytofu.patterns.arguments import must_be, wrong_type
 from pytofu.peers.codec import Codec
 from pytofu.peers.errors import RemoteError
 from pytofu.peers.incoming import Incoming
-from pytofu.peers.methods import Method, method_of
+from pytofu.peers.methods import Method, method_of, must_travel
 from pytofu.peers.wire import CONTENT_TYPE
 
 
@@ -31,24 +32,21 @@ def make_proxy(call: _Call, protocol: Any, codec: Codec, idempotent: Collection[
     functions = {name: function for name, function in members if not name.startswith("_")}
     if unknown := set(idempotent) - functions.keys():
         raise TypeError(f"{protocol.__name__} has no method {', '.join(sorted(unknown))}")
-    methods: dict[str, Any] = {
-        name: _remote(
-            call,
-            method_of(function, name, _self_of(function, name)),
-            codec,
-            name in idempotent,
-        )
-        for name, function in functions.items()
-    }
+    methods: dict[str, Any] = {}
+    for name, function in functions.items():
+        method = method_of(function, name, bound=False)
+        must_travel(method, [codec])
+        methods[name] = _remote(call, method, codec, name in idempotent)
+    methods["__getattr__"] = partialmethod(_missing, protocol)
     return type(f"{protocol.__name__}Proxy", (), {"__slots__": (), **methods})()
 
 
-def _self_of(function: Callable[..., Any], name: str) -> str:
-    """The name of its first parameter, which does not travel. Raises TypeError if it has none."""
-    parameters = inspect.signature(function).parameters
-    if not parameters:
-        raise TypeError(f"{name}(): a method of a class takes self")
-    return next(iter(parameters))
+def _missing(proxy: object, protocol: type, name: str) -> Never:
+    """Say why it is not there: to a type checker the proxy is one of `protocol`."""
+    text = f"{type(proxy).__name__!r} object has no attribute {name!r}"
+    if not name.startswith("_") and hasattr(protocol, name):
+        text = f"{protocol.__name__}.{name} is no async method, and a proxy has no others"
+    raise AttributeError(text, name=name, obj=proxy)
 
 
 def _remote(call: _Call, method: Method, codec: Codec, idempotent: bool) -> Callable[..., Any]:

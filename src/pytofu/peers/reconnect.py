@@ -11,8 +11,9 @@ import trio
 
 from pytofu.patterns.arguments import must_be
 from pytofu.patterns.arguments import seconds as time_of
+from pytofu.peers.calls import log
 from pytofu.peers.ctrl_c import protected, run_program
-from pytofu.peers.errors import ConnectError, NotSent, RemoteError, Unanswered
+from pytofu.peers.errors import ConnectError, NotSent, RemoteError, Unanswered, single
 from pytofu.peers.incoming import NO_HEADERS, Incoming
 from pytofu.peers.link import BYE_TIME, Link
 from pytofu.peers.peer import OnPeer, Peer
@@ -34,7 +35,8 @@ class Backoff:
 
     Each pause is drawn between 0 and a limit, which begins with `first` and doubles up to
     `longest`: many clients that lost their server at one moment come back spread over the time.
-    The limit begins anew once a connection has lasted for `longest`.
+    The limit begins anew once a connection has lasted for `longest`. The first attempt of a row
+    that fails is logged as a warning (`pytofu.peers`), and the connection after it as INFO.
     """
 
     first: float = 0.1
@@ -75,7 +77,8 @@ class LastingPeer(Peer):
     ) -> None:
         """Connect, again and again, until the peer is closed.
 
-        What the program's `on_peer` raises, or the peer that does not let us in, ends it.
+        What the program's `on_peer` raises, or the peer that does not let us in, ends it. What
+        cannot work is tried as well, for ever: so what lasts is a warning, once.
         """
         try:
             await self._keep(open_link, on_peer, backoff)
@@ -90,8 +93,9 @@ class LastingPeer(Peer):
     ) -> None:
         with self._scope:
             pauses = backoff.pauses()
+            away = _Away(backoff.longest)
             while True:
-                with suppress(ConnectError, NotSent, Unanswered):
+                try:
                     link = await open_link()
                     began = trio.current_time()
                     try:
@@ -101,9 +105,15 @@ class LastingPeer(Peer):
                         link.abort()
                         raise
                     self._use(link)
+                    away.ends()
                     await link.asking.left.wait()
                     if trio.current_time() - began >= backoff.longest:
                         pauses = backoff.pauses()
+                except Exception as error:
+                    reason = single(error)  # of a nursery that `on_peer` has opened
+                    if not isinstance(reason, ConnectError | NotSent | Unanswered):
+                        raise
+                    away.goes_on(reason)
                 await trio.sleep(next(pauses))
 
     def _use(self, link: Link) -> None:
@@ -247,6 +257,29 @@ def _begin(subscription: Subscription, link: Link) -> None:
         pass
     except (RemoteError, AllocationFailedException) as error:
         subscription.end(error)
+
+
+class _Away:
+    """Tells the log that the peer is away, once that has lasted, and that it is back."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: float | None = None
+        self._was_told = False
+
+    def goes_on(self, reason: Exception) -> None:
+        """Another attempt has failed."""
+        if self._since is None:
+            self._since = trio.current_time()
+        elif not self._was_told and trio.current_time() - self._since >= self._patience:
+            self._was_told = True
+            log.warning("%s; trying again until it is there", reason)
+
+    def ends(self) -> None:
+        """It is there."""
+        if self._was_told:
+            log.info("connected again")
+        self._since, self._was_told = None, False
 
 
 class _Messages:

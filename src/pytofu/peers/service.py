@@ -1,9 +1,9 @@
 """`Service`: typed functions as the methods that peers call."""
 
-import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, overload
+from types import UnionType
+from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin, overload
 
 import attrs
 
@@ -12,9 +12,9 @@ from pytofu.patterns.result import Err
 from pytofu.peers.arguments import must_be_error, must_be_optional
 from pytofu.peers.codec import Codec
 from pytofu.peers.ctrl_c import coroutine_of
-from pytofu.peers.errors import RemoteError
+from pytofu.peers.errors import RemoteError, single
 from pytofu.peers.incoming import Incoming, Reply
-from pytofu.peers.methods import Method, method_of
+from pytofu.peers.methods import Method, hints_of, method_of, must_travel
 from pytofu.peers.peer import Peer
 from pytofu.peers.wire import CODES, CONTENT_TYPE, METHOD
 from pytofu.values.text_headers import TextHeaders
@@ -28,13 +28,25 @@ class _Registered:
     """Of the parameter that is given the peer; empty for none."""
 
 
+def _is_peer(hint: Any) -> bool:
+    """Whether it is `Peer`, or `Peer | None`: one that can be called without a peer, too."""
+    if isinstance(hint, TypeAliasType):
+        return _is_peer(hint.__value__)
+    if get_origin(hint) is Annotated:
+        return _is_peer(hint.__origin__)
+    if get_origin(hint) in (Union, UnionType):
+        return all(one is type(None) or _is_peer(one) for one in get_args(hint))
+    return hint is Peer
+
+
 class Service:
     """A handler for `serve` and `connect`, made of typed async functions.
 
     Arguments and results are what the annotations say, written by the codec that the request
     names in its `content-type`: one of `codecs`, or the first if it names none. `errors` are the
     exceptions that callers are told of, each with its code; any other is INTERNAL, and logged. A
-    request that fits no method, or not its annotations, is the caller's error, and not logged.
+    group with one exception in it, as nurseries make them, counts as that exception. A request
+    that fits no method, or not its annotations, is the caller's error, and not logged.
     """
 
     def __init__(
@@ -66,9 +78,11 @@ class Service:
     def method(self, function: Any = None, *, name: str = "") -> Any:
         """Register an async function, or a bound method: `@service.method`.
 
-        It is called by its own name, or by `name`. A parameter that is annotated as `Peer` is
-        given the peer that calls. Raises TypeError for what cannot travel (a parameter or a
-        result without annotation), and ValueError for a name that is taken.
+        It is called by its own name, or by `name`. A parameter that is annotated as `Peer`, or as
+        `Peer | None`, is given the peer that calls. Raises TypeError for what cannot travel: a
+        parameter or a result without annotation, with one that cannot be resolved, or, where
+        `Codec.json` is the only codec, of a type that it does not know. Raises ValueError for a
+        name that is taken.
         """
         if function is None:
             return partial(self.method, name=name)
@@ -79,11 +93,12 @@ class Service:
             raise ValueError(f"no header can carry the name of a method {name!r}")
         if name in self._methods:
             raise ValueError(f"there is a method {name!r} already")
-        parameters = inspect.signature(function, eval_str=True).parameters
-        peers = [one.name for one in parameters.values() if one.annotation is Peer]
+        hints = hints_of(function, name)
+        peers = [one for one, hint in hints.items() if one != "return" and _is_peer(hint)]
         if len(peers) > 1:
             raise TypeError(f"{name}: one parameter for the peer is enough")
         method = method_of(function, name, *peers)
+        must_travel(method, self._codecs.values())
         self._methods[name] = _Registered(method, function, "".join(peers))
         return function
 
@@ -105,9 +120,12 @@ class Service:
             given[registered.peer_name] = peer
         try:
             result = await coroutine_of(registered.function, registered.function(**given))
-        except tuple(self._errors) as error:
-            code = next(code for kind, code in self._errors.items() if isinstance(error, kind))
-            raise RemoteError(code, str(error)) from error
+        except Exception as error:
+            for one in (error, single(error)):  # a group may be declared itself
+                for kind, code in self._errors.items():
+                    if isinstance(one, kind):
+                        raise RemoteError(code, str(one)) from error
+            raise
         return Reply(codec.encode(result), {CONTENT_TYPE: codec.content_type})
 
     def _codec(self, request: Incoming) -> Codec:

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, overload
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 
 import attrs
 import trio
@@ -17,7 +17,7 @@ from pytofu.patterns.result import Err, Ok, Result
 from pytofu.public.belonging import Belonging, here, require_trio
 from pytofu.public.boundary import public_api
 from pytofu.public.channel_group import ChannelGroup
-from pytofu.public.managers import block
+from pytofu.public.managers import block, not_awaited
 from pytofu.public.refusals import wrong_holder
 from pytofu.values.allocation import AllocationStrategy
 from pytofu.values.errors import AmpeException
@@ -239,6 +239,12 @@ class open_ampe:  # reads as the function that it is for its users
             must_be("open_ampe", "Options", Options, options, advice)
         self._options = options
         self._entered = False
+
+    # Type checkers are to see that it cannot be awaited.
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __await__(self) -> NoReturn:
+            raise not_awaited("open_ampe")
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Ampe:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import wraps
 from types import TracebackType
-from typing import override
+from typing import TYPE_CHECKING, NoReturn, override
 
 import trio
 
@@ -55,3 +55,15 @@ class _Block[T](AbstractAsyncContextManager[T, None]):
         traceback: TracebackType | None,
     ) -> None:
         await self._manager.__aexit__(exc_type, exc, traceback)
+
+    # Type checkers are to see that it cannot be awaited.
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __await__(self) -> NoReturn:
+            raise not_awaited(self._what)
+
+
+def not_awaited(what: str) -> TypeError:
+    """For who awaits a block that is to be entered."""
+    name = what.rpartition(".")[2]
+    return TypeError(f"{name}() is not awaited, but entered: `async with {name}(...) as it:`")

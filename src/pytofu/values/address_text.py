@@ -36,8 +36,8 @@ _SCHEMES: Final = ("tcp", "tls", "uds", "mem")
 _HOST_AND_PORT: Final = re.compile(r"(?:\[([^]]*)\]|([^:\[\]]*))(?::([^:]*))?")
 _PATH: Final = re.compile(r"\.{0,2}/")
 _FORMS: Final = (
-    "HOST:PORT, [IPV6]:PORT, /PATH, tcp://HOST:PORT, tls://HOST:PORT, uds://PATH, 'tcp|HOST|PORT' "
-    "or 'uds|PATH'"
+    "HOST:PORT, [IPV6]:PORT, /PATH, tcp://HOST:PORT, tls://HOST:PORT, uds://PATH, mem://NAME "
+    "(within one process), 'tcp|HOST|PORT' or 'uds|PATH'"
 )
 
 

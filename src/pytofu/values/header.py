@@ -5,7 +5,6 @@ whole header. The proto byte is looked up, never computed: all 256 values are la
 """
 
 import struct
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Self
 
 import attrs
@@ -14,6 +13,7 @@ from pytofu._choice import compiled, twin
 from pytofu.patterns.arguments import as_bytes, must_be, shown, whole_number
 from pytofu.patterns.result import Err, Ok, Result
 from pytofu.values.errors import AmpeException
+from pytofu.values.named_numbers import NamedNumber
 from pytofu.values.status import AmpeError, AmpeStatus
 
 HEADER_LEN: Final = 16
@@ -32,7 +32,7 @@ ORIGIN_BIT: Final = 0b0001_0000
 MORE_BIT: Final = 0b0010_0000
 
 
-class MessageType(IntEnum):
+class MessageType(NamedNumber):
     """What part of a channel's life a message belongs to (PROTOCOL 1)."""
 
     REGULAR = 0
@@ -41,7 +41,7 @@ class MessageType(IntEnum):
     BYE = 3
 
 
-class MessageRole(IntEnum):
+class MessageRole(NamedNumber):
     """Whether a message asks, answers, or does neither (PROTOCOL 1)."""
 
     REQUEST = 0
@@ -49,21 +49,21 @@ class MessageRole(IntEnum):
     SIGNAL = 2
 
 
-class OriginFlag(IntEnum):
+class OriginFlag(NamedNumber):
     """Who made a message: an application, or the engine on this side (PROTOCOL 1)."""
 
     APPLICATION = 0
     ENGINE = 1
 
 
-class MoreMessagesFlag(IntEnum):
+class MoreMessagesFlag(NamedNumber):
     """Whether more messages with the same message_id follow (PROTOCOL 1)."""
 
     LAST = 0
     MORE = 1
 
 
-class OpCode(IntEnum):
+class OpCode(NamedNumber):
     """What a message means; the low four bits of the proto byte (PROTOCOL 1)."""
 
     REQUEST = 0

@@ -3,11 +3,12 @@
 Source: PROTOCOL 1 (statuses) and the pattern guide, section 11 (error enum).
 """
 
-from enum import IntEnum
 from typing import Final
 
+from pytofu.values.named_numbers import NamedNumber
 
-class AmpeStatus(IntEnum):
+
+class AmpeStatus(NamedNumber):
     """The status byte of a binary header.
 
     A status says how an operation ended (`CONNECT_FAILED`) or what an engine message is
@@ -68,7 +69,7 @@ class AmpeStatus(IntEnum):
 _STATUSES: Final = tuple(AmpeStatus)
 
 
-class AmpeError(IntEnum):
+class AmpeError(NamedNumber):
     """The errors of the engine, as values for a `Result`.
 
     The same numbers as `AmpeStatus`, less success. Outside the library each is raised as its
