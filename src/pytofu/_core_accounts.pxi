@@ -1,4 +1,4 @@
-from collections import deque
+from collections import OrderedDict, deque
 
 # Accounts: what is counted for each message. All else of the classes is the pure ones' (`twin`).
 
@@ -40,7 +40,7 @@ cdef class Budget:
         self.max_bytes = max_bytes
         self.thread = PyThread_get_thread_ident()
         self._dry = self._watching = False
-        self._waiting = deque()
+        self._waiting = OrderedDict()
         self._warned = set()
         self._loans = _Loans(self)
         self._forgotten = deque()

@@ -284,6 +284,19 @@ def test_who_has_closed_is_passed_over() -> None:
     assert budget.watchers == 0
 
 
+def test_of_who_has_closed_nothing_is_kept_though_nothing_is_ever_free() -> None:
+    budget = budget_of(1)
+    held = [budget.get(POOL_ONLY)]
+    for _ in range(100):
+        channel = Channel(budget)
+        message, *_ = channel.receive(1)
+        channel.account.wait_for_room()
+        channel.account.close()
+        message.release()
+    assert held and budget.free == 0
+    assert len(budget._waiting) == 0
+
+
 def test_who_has_got_room_out_of_its_turn_keeps_its_place() -> None:
     budget = budget_of(1)
     one, other, third = (Channel(budget) for _ in range(3))

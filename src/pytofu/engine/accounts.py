@@ -22,7 +22,7 @@ The words:
 import os
 import warnings
 from _thread import get_ident
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -126,7 +126,8 @@ class Budget:
         self.thread: int = get_ident()
         """The engine's: all but what any thread may call happens there."""
         self._dry = False  # within a spell
-        self._waiting: deque[ChannelAccount] = deque()  # short of budget, in turn
+        # Short of budget, in turn. The budget can be used up for long: who closes leaves at once.
+        self._waiting: OrderedDict[ChannelAccount, None] = OrderedDict()
         self._loans = _Loans(self)
         self._forgotten: deque[tuple[Account, int]] = deque()
         # Other threads read these at any time. So, but for the flag, none is ever exchanged once
@@ -186,7 +187,11 @@ class Budget:
 
     def wait(self, account: "ChannelAccount") -> None:
         """Tell `account` when something is free: it is short of budget."""
-        self._waiting.append(account)
+        self._waiting[account] = None
+
+    def wait_no_more(self, account: "ChannelAccount") -> None:
+        """It needs nothing, ever again."""
+        self._waiting.pop(account, None)
 
     def relieve(self) -> None:
         """Something was given back: end the spell, let who waits longest have it."""
@@ -198,7 +203,8 @@ class Budget:
             self._dry = False
             self.watchers -= 1
         while self._waiting and not self.used_up:
-            if self._waiting.popleft().take_turn():
+            account, _ = self._waiting.popitem(last=False)
+            if account.take_turn():
                 return
 
     # ------------------------------------------------------------------ from elsewhere
@@ -379,6 +385,7 @@ class ChannelAccount(Account):
         self.closed = True
         self.note_unfinished(0)
         self.stop_waiting()
+        self.budget.wait_no_more(self)
         self._on_room = _nothing  # the channel's own: else only a collection would free the two
         self.budget.relieve()  # its turn may have come, and it has no use for it any more
 
