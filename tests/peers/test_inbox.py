@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import OpCode
+from pytofu import OpCode, Options, Peer, open_ampe
 from tests.peers.pairs import connected, scripted_client, scripted_server, serving
 
 
@@ -36,6 +36,43 @@ async def test_a_sender_waits_while_nobody_takes_them_and_calls_go_on() -> None:
             for number in range(30):
                 message = await anext(both.client.messages)
                 assert (message.body[0], message.missed) == (number, 0)
+
+
+async def test_many_senders_wait_while_nobody_takes_them_though_each_had_to_wait_to_send() -> None:
+    """They all found the same credit, and what was more than that was dropped by the receiver."""
+    body = bytes(60_000)
+    options = Options(high_water=0)
+    async with (
+        open_ampe(options) as ampe,
+        connected(client={"ampe": ampe}) as both,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(both.client.call, body)  # so that something is queued
+        for _ in range(30):
+            nursery.start_soon(both.client.signal, body)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        for _ in range(30):
+            message = await anext(both.server.messages)
+            assert (len(message.body), message.missed) == (len(body), 0)
+
+
+async def test_each_of_many_senders_that_wait_hears_of_the_end() -> None:
+    failed = 0
+
+    async def send(peer: Peer) -> None:
+        nonlocal failed
+        with pytest.raises(ConnectionError):
+            await peer.signal(bytes(60_000))
+        failed += 1
+
+    async with scripted_server() as (peer, script), trio.open_nursery() as nursery:
+        for _ in range(5):
+            await peer.signal(bytes(60_000))
+        for _ in range(10):
+            nursery.start_soon(send, peer)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        script.raw.close()
+    assert failed == 10
 
 
 async def test_a_sender_that_waits_hears_of_the_end() -> None:

@@ -76,6 +76,7 @@ class Link:
         "_plain_id",
         "_said_bye",
         "_signal_credit",
+        "_signal_turn",
         "_signalling",
         "_spawn",
         "answering",
@@ -127,7 +128,8 @@ class Link:
         )
         self.inbox: Inbox = Inbox(self._grant_signals)
         self._signal_credit = WINDOW
-        self._signalling = trio.lowlevel.ParkingLot()
+        self._signal_turn = trio.Lock()
+        self._signalling = trio.lowlevel.ParkingLot()  # where the one whose turn it is waits
         self._idle = trio.lowlevel.ParkingLot()
         self._said_bye = False
         self._companions: set[trio.CancelScope] = set()
@@ -247,11 +249,21 @@ class Link:
             raise ValueError(f"a signal has at most {PART_LEN} bytes")
         lines = encoded(*checked("headers", headers).items())
         self.asking.check_open()
-        while self.features is not None and self._signal_credit <= 0:
-            await self._signalling.park()
+        # One at a time. Credit that comes is for one that waits, not for all to look at; and who
+        # has found some spends it before the next looks, though it had to wait to send.
+        try:  # `acquire` is a schedule point; what follows is enough of one
+            self._signal_turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._signal_turn.acquire()
+        try:
             self.asking.check_open()
-        header = await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
-        self._signal_credit -= frame_cost(header)  # only now: credit may have come meanwhile
+            while self.features is not None and self._signal_credit <= 0:
+                await self._signalling.park()
+                self.asking.check_open()
+            header = await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
+            self._signal_credit -= frame_cost(header)  # only now: credit may have come meanwhile
+        finally:
+            self._signal_turn.release()
 
     def _grant_signals(self, credit: int) -> None:
         if self.features is not None:
