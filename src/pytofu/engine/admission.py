@@ -26,7 +26,7 @@ class Admission:
         self._options = options
         self._limits = limits
         self._by_host: Counter[str] = Counter()  # accepted channels, where hosts are limited
-        self._when_not_full: list[Callable[[], None]] = []
+        self._when_not_full: dict[Callable[[], None], None] = {}
         self._may_be_in_clear = options.in_clear  # or has been warned of
 
     def is_full(self, channels: int) -> bool:
@@ -34,8 +34,8 @@ class Admission:
         return channels >= self._options.max_channels
 
     def call_when_not_full(self, callback: Callable[[], None]) -> None:
-        """Call it once, when a channel has closed."""
-        self._when_not_full.append(callback)
+        """Call it once, when a channel has closed, however often this is asked before."""
+        self._when_not_full[callback] = None
 
     def listening_at(self, address: Address) -> None:
         """Warn, once, if others than this machine can connect there without TLS."""
@@ -82,6 +82,6 @@ class Admission:
             self._by_host[host] -= 1
             if not self._by_host[host]:
                 del self._by_host[host]
-        callbacks, self._when_not_full = self._when_not_full, []
+        callbacks, self._when_not_full = self._when_not_full, {}
         for callback in callbacks:
             callback()
