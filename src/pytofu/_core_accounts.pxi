@@ -19,6 +19,7 @@ cdef class Budget:
     cdef public set _warned
     cdef public object _watching
     cdef public long long bytes_held
+    cdef public long long bytes_begun
     cdef public long long bytes_unfinished
     cdef public long long free
     cdef public object initial
@@ -108,6 +109,7 @@ cdef class ChannelAccount:
     cdef public long long held
     cdef public object number
     cdef public object spell
+    cdef public long long begun
     cdef public long long unfinished
 
     def __init__(self, Budget budget not None, on_room):

@@ -329,6 +329,17 @@ def test_bytes_of_unfinished_messages_add_up_over_all_channels() -> None:
     assert budget.bytes_unfinished == 30
 
 
+def test_nobody_has_to_go_for_what_waits_for_room() -> None:
+    budget = budget_of(1, max_bytes=80)
+    one, other = Channel(budget).account, Channel(budget).account
+    one.note_unfinished(0, 100)
+    assert (budget.bytes_unfinished, budget.tight, budget.excess) == (100, True, 0)
+    other.note_unfinished(1)
+    assert (budget.bytes_begun, budget.excess) == (1, 31)
+    other.note_unfinished(0, 1)
+    assert (budget.bytes_begun, budget.excess) == (0, 0)
+
+
 def test_a_budget_without_free_messages_is_tight() -> None:
     budget = budget_of(1)
     assert not budget.tight

@@ -6,7 +6,8 @@ tenth or less of what was counted where the work grew.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,9 @@ from tests.work import Work, counted, sizes
 pytestmark = pytest.mark.skipif(pytofu.compiled, reason="what is compiled cannot be counted")
 
 # Asked in vain, the pollers are asked as often as there is time for.
-_OPTIONS: Final = Options(initial_pool_msgs=4096, max_pool_msgs=4096, busy_poll=0)
+_OPTIONS: Final = Options(
+    initial_pool_msgs=4096, max_pool_msgs=4096, busy_poll=0, close_timeout=0.05
+)
 _LARGE: Final = b"x" * 40_000
 
 
@@ -109,3 +112,35 @@ async def test_many_that_bring_much_cost_no_more_a_message_than_few(
     few, many = await work(4), await work(96)
     assert many.total < 2 * few.total, many.most()
     assert many.steps["Pass.is_over", "calls"] < 16 * 256
+
+
+async def test_those_who_wait_for_room_cost_those_who_do_not_nothing(tmp_path: Path) -> None:
+    """Where they had sent too much, somebody to be closed was looked for among all, each turn."""
+
+    async def work(channels: int) -> Work:
+        pool = channels + 2
+        options = attrs.evolve(
+            _OPTIONS, initial_pool_msgs=pool, max_pool_msgs=pool, max_received_bytes=5_000
+        )
+        async with open_world("tcp", tmp_path, channels, options) as world:
+            take = partial(world.server.ampe.get, strategy=AllocationStrategy.POOL_ONLY)
+            held = [take() for _ in range(pool)]
+            for end in world.clients[1:]:
+                for _ in range(3):  # each may always have one
+                    end.post(OpCode.SIGNAL, body=bytes(1_000))
+            await trio.testing.wait_all_tasks_blocked()
+            waiting = channels - 1
+            while waiting:
+                message = await world.server.receive()
+                waiting -= message.payload != b""
+                held.append(message)
+            assert {event.body for event in await world.server.rest()} <= {b""}  # it is told
+            with counted() as work:
+                await round_trips(world, 50)
+            assert world.server.ampe.statistics().channels == channels + 1
+            for message in held:
+                world.put(Holder(message))
+        return work
+
+    few, many = await work(10), await work(80)
+    assert many.total < 1.3 * few.total, many.most()

@@ -93,6 +93,7 @@ class Budget:
         "_waiting",
         "_warned",
         "_watching",
+        "bytes_begun",
         "bytes_held",
         "bytes_unfinished",
         "free",
@@ -118,6 +119,8 @@ class Budget:
         self.max_bytes: int = max_bytes
         self.bytes_unfinished: int = 0
         """Bytes of messages that have begun to arrive, or wait for room, in all channels."""
+        self.bytes_begun: int = 0
+        """The former of these."""
         self.bytes_held: int = 0
         """Bytes of what is held."""
         self.watchers: int = 0
@@ -172,8 +175,11 @@ class Budget:
 
     @property
     def excess(self) -> int:
-        """Bytes of unfinished messages beyond the limit, and an eighth more: somebody has to go."""
-        if self.bytes_unfinished <= self.max_bytes:
+        """Bytes of unfinished messages beyond the limit, and an eighth more: somebody has to go.
+
+        0 if none of them has only begun: who waits for room does not have to, however many wait.
+        """
+        if self.bytes_unfinished <= self.max_bytes or not self.bytes_begun:
             return 0
         return self.bytes_unfinished - self.max_bytes * 7 // 8
 
@@ -266,6 +272,7 @@ class ChannelAccount(Account):
         "_waiting",
         "_queued",
         "_received",
+        "begun",
         "budget",
         "closed",
         "cost",
@@ -286,6 +293,8 @@ class ChannelAccount(Account):
         """Bytes of what is held."""
         self.unfinished: int = 0
         """Bytes that have arrived and are no messages for the application yet."""
+        self.begun: int = 0
+        """Those of a message that is not all there."""
         self.spell: int = 0
         """The last dry spell that the application was told of."""
         self._on_room = on_room
@@ -330,10 +339,12 @@ class ChannelAccount(Account):
             if self._waiting and (not self.held or self._has_half_its_share()):
                 self._look_for_room()
 
-    def note_unfinished(self, count: int) -> None:
-        """So many bytes have arrived now that are no messages yet."""
+    def note_unfinished(self, begun: int, unread: int = 0) -> None:
+        """So many bytes have arrived now that are no messages yet: of one, or of all that wait."""
+        count = begun + unread
         self.budget.bytes_unfinished += count - self.unfinished
-        self.unfinished = count
+        self.budget.bytes_begun += begun - self.begun
+        self.unfinished, self.begun = count, begun
 
     @_not_interrupted
     def forget(self, cost: int) -> None:

@@ -1,6 +1,6 @@
 """Topics: what is published, and for each subscriber a queue and a policy for when it is slow."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, Literal, Protocol
@@ -116,7 +116,8 @@ class LatestOfEach:
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
-        self._items: dict[str, Item] = {}
+        # A plain dict is slow to find its first: it looks at all that were before.
+        self._items: OrderedDict[str, Item] = OrderedDict()
 
     def add(self, item: Item) -> int | None:
         """Take one more; see `Waiting`."""
@@ -131,7 +132,7 @@ class LatestOfEach:
 
     def next(self) -> Item:
         """That of the topic that has waited longest."""
-        return self._items.pop(next(iter(self._items)))
+        return self._items.popitem(last=False)[1]
 
     def __len__(self) -> int:
         return len(self._items)
