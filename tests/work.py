@@ -10,9 +10,9 @@ import gc
 import os
 import sys
 import types
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -93,11 +93,14 @@ def counted() -> Iterator[Work]:
         sys.monitoring.free_tool_id(_TOOL)
 
 
-_CONTAINERS: Final = (dict, list, set, deque, tuple, OrderedDict, bytearray, bytes, memoryview)
+_CONTAINERS: Final = (dict, list, set, frozenset, deque, tuple)
 
 
 def sizes(*roots: object) -> Counter[str]:
-    """How much is in all containers together, by class and attribute of what has them."""
+    """How much is in all containers together, by class and attribute of what has them.
+
+    A channel that has closed may be among it until its last deadline would have come.
+    """
     found: Counter[str] = Counter()
     seen: set[int] = set()
     waiting: list[tuple[str, object]] = [("", root) for root in roots]
@@ -107,9 +110,9 @@ def sizes(*roots: object) -> Counter[str]:
             continue
         seen.add(id(thing))
         if isinstance(thing, _CONTAINERS):
-            found[where] += len(thing)
-            if not isinstance(thing, bytes | bytearray | memoryview):
-                waiting += [(where + "[]", one) for one in gc.get_referents(thing)]
+            if not isinstance(thing, tuple | frozenset):  # which cannot grow
+                found[where] += len(thing)
+            waiting += [(where + "[]", one) for one in gc.get_referents(thing)]
         elif isinstance(thing, trio.lowlevel.ParkingLot):
             found[where] += len(thing)
         elif isinstance(thing, types.MethodType):
@@ -128,10 +131,8 @@ def _attributes(thing: Any) -> Iterator[tuple[str, object]]:
     slots = {slot for kind in type(thing).__mro__ for slot in _names(kind)}
     own = getattr(thing, "__dict__", {})
     for slot in sorted({*slots, *own} - {"__weakref__", "__dict__"}):
-        try:
+        with suppress(AttributeError):  # not set
             yield f"{name}.{slot}", getattr(thing, slot)
-        except AttributeError:  # not set
-            pass
 
 
 def _names(kind: type) -> Iterator[str]:
@@ -139,3 +140,12 @@ def _names(kind: type) -> Iterator[str]:
     for slot in (slots,) if isinstance(slots, str) else slots:
         private = slot.startswith("__") and not slot.endswith("__")
         yield f"_{kind.__name__.lstrip('_')}{slot}" if private else slot
+
+
+def grown(before: Counter[str], after: Counter[str], room: int = 64) -> dict[str, tuple[int, int]]:
+    """The containers that have more than that more in them than before."""
+    return {
+        where: (before[where], count)
+        for where, count in after.items()
+        if count > before[where] + room
+    }

@@ -6,7 +6,7 @@ tenth or less of what was counted where the work grew.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,9 +17,8 @@ import trio
 import trio.testing
 
 import pytofu
-from pytofu import AllocationStrategy, AmpeException, Holder, OpCode, Options
+from pytofu import AllocationStrategy, Holder, OpCode, Options
 from tests.support import (
-    PATIENCE,
     App,
     End,
     Kind,
@@ -31,7 +30,7 @@ from tests.support import (
     open_app,
     server_address_of,
 )
-from tests.work import Work, counted, sizes
+from tests.work import Work, counted, grown, sizes
 
 pytestmark = pytest.mark.skipif(pytofu.compiled, reason="what is compiled cannot be counted")
 
@@ -94,6 +93,76 @@ async def fan_in(world: World, count: int, body: bytes) -> None:
             )
 
 
+async def answer(world: World) -> None:
+    """Send back what comes to the server."""
+    async for holder in world.server.chnls:
+        holder.unwrap().opcode = OpCode.RESPONSE
+        await world.server.chnls.send(holder)
+
+
+async def stream(world: World, count: int, body: bytes, under_way: int) -> None:
+    """So many messages there and back on the first channel, some of them under way at a time."""
+    client = world.client
+    for number in range(count + under_way):
+        if number < count:
+            world.clients[0].post(OpCode.REQUEST, number + 1, body=body)
+        if number >= under_way:
+            assert len((await client.event()).body) == len(body)
+
+
+# ---------------------------------------------------------------------- for long
+
+
+@pytest.mark.parametrize("under_way", [1, 12])
+@pytest.mark.parametrize("body", [b"x", bytes(65_535)], ids=["small", "large"])
+@pytest.mark.parametrize("kind", ["tcp", "tls", "mem"])
+async def test_the_last_message_costs_what_the_first_one_did(
+    kind: Kind, body: bytes, under_way: int, tmp_path: Path
+) -> None:
+    """Where a link always had more to give, it asked to be served again ever more often."""
+    async with open_world(kind, tmp_path, 1) as world, trio.open_nursery() as nursery:
+        nursery.start_soon(answer, world)
+        roots = (world.server.ampe, world.server.chnls, world.client.ampe, world.client.chnls)
+        await stream(world, 20, body, under_way)
+        before = sizes(*roots)
+        with counted() as first:
+            await stream(world, 60, body, under_way)
+        await stream(world, 120, body, under_way)
+        with counted() as last:
+            await stream(world, 60, body, under_way)
+        assert last.total < 1.3 * first.total, last.most()
+        assert all(count <= 16 * 60 for _, count in last.most(1)), last.most()
+        assert grown(before, sizes(*roots)) == {}
+        nursery.cancel_scope.cancel()
+
+
+async def test_channels_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
+    async with open_world("tcp", tmp_path, 1) as world:
+
+        async def come_and_go(count: int) -> None:
+            for _ in range(count):
+                client, server = await connect_apps(world.client, world.listener)
+                client.post(OpCode.BYE_REQUEST)
+                request = await world.server.event()
+                server.post(OpCode.BYE_RESPONSE, request.message_id)
+                await client.events_until_closed()
+                await server.events_until_closed()
+            await trio.testing.wait_all_tasks_blocked()
+
+        roots = (world.server.ampe, world.server.chnls, world.client.ampe, world.client.chnls)
+        await come_and_go(10)
+        before = sizes(*roots)
+        with counted() as first:
+            await come_and_go(20)
+        await come_and_go(80)
+        with counted() as last:
+            await come_and_go(20)
+        assert last.total < 1.1 * first.total
+        # Numbers closed last are not given out again: 1,024 at the most.
+        left = {where.split(".")[0] for where in grown(before, sizes(*roots))}
+        assert left == {"ChannelNumbers"}
+
+
 # ---------------------------------------------------------------------- with many channels
 
 
@@ -144,3 +213,51 @@ async def test_those_who_wait_for_room_cost_those_who_do_not_nothing(tmp_path: P
 
     few, many = await work(10), await work(80)
     assert many.total < 1.3 * few.total, many.most()
+
+
+async def test_messages_that_have_only_begun_cost_the_others_nothing(tmp_path: Path) -> None:
+    async def work(channels: int) -> Work:
+        async with open_world("tcp", tmp_path, 1) as world, AsyncExitStack() as stack:
+            for _ in range(channels):
+                raw = await RawPeer.connect(world.listener.client_address)
+                stack.callback(raw.close)
+                await raw.send(hello())
+                end = (await world.server.event()).channel
+                world.server.post(OpCode.HELLO_RESPONSE, end, 1)
+                await raw.receive_frame()
+                await raw.send(frame(OpCode.SIGNAL, 3, body=_LARGE)[:1_000])
+            await trio.testing.wait_all_tasks_blocked()
+            with counted() as work:
+                await round_trips(world, 50, _LARGE)
+        return work
+
+    few, many = await work(2), await work(32)
+    assert many.total < 1.3 * few.total, many.most()
+
+
+# ---------------------------------------------------------------------- with many who wait
+
+
+async def test_many_who_wait_to_send_cost_no_more_a_message_than_few(tmp_path: Path) -> None:
+    async def work(tasks: int) -> Work:
+        options = attrs.evolve(_OPTIONS, initial_pool_msgs=16, max_pool_msgs=16)
+        async with open_world("uds", tmp_path, 1, options) as world:
+            number = world.clients[0].number
+
+            async def send() -> None:
+                for _ in range(256 // tasks):
+                    await world.client.chnls.send(
+                        world.client.message(OpCode.SIGNAL, number, body=_LARGE)
+                    )
+
+            with counted() as work:
+                async with trio.open_nursery() as nursery:
+                    for _ in range(tasks):
+                        nursery.start_soon(send)
+                    received = 0
+                    while received < 256:
+                        received += len((await world.server.event()).body) > 0
+        return work
+
+    few, many = await work(4), await work(128)
+    assert many.total < 1.5 * few.total, many.most()

@@ -111,7 +111,7 @@ class PollingReactor(Readiness):
         turn.leaderless.add(owner)
         self._sources: dict[int, Source] = {}
         self._left: dict[int, int] = {}  # found ready, and not served yet: they come first
-        # To be served without a descriptor saying so, each once: who is served asks again and again.
+        # To be served without a descriptor saying so, each once: who is served may ask again.
         self._again: OrderedDict[Source, None] = OrderedDict()
         self._turns, self._turns_again = Turns(), Turns()
         self._bell, self._ringing = _open_bell(), False
