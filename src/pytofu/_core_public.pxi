@@ -111,7 +111,7 @@ cdef class ChannelGroup(Belonging):
         return ChannelGroup._pure.receive_nowait(self)
 
 
-cdef object _STRATEGY = AllocationStrategy, _ALWAYS = AllocationStrategy.ALWAYS
+cdef object _STRATEGY = AllocationStrategy
 
 
 cdef class Ampe(Belonging):

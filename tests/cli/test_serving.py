@@ -14,6 +14,7 @@ from pytofu import (
     MemoryServerAddress,
     Message,
     OpCode,
+    Options,
     TCPServerAddress,
     UDSServerAddress,
 )
@@ -132,6 +133,29 @@ async def test_a_listener_that_closes_later() -> None:
         service = Closing(app.chnls, Printed().output)
         with pytest.raises(CommandError, match=r"the listener on .*:0 closed"):
             await serve(app.ampe, app.chnls, [ANY_PORT], service)
+
+
+async def test_a_server_that_is_full_goes_on() -> None:
+    async with open_app(Options(max_channels=3)) as app, trio.open_nursery() as nursery:
+        service = Echo(app.chnls, Printed().output)
+        (address,) = await nursery.start(serve, app.ampe, app.chnls, [ANY_PORT], service)
+        where = client_address_of(address)
+        with (
+            await RawPeer.connect(where) as first,
+            await RawPeer.connect(where) as second,
+            await RawPeer.connect(where) as third,
+        ):
+            for peer in (first, second):
+                await peer.send(hello())
+                assert (await peer.receive_frame()).opcode is OpCode.HELLO_RESPONSE
+            await third.send(hello())  # which waits
+            await trio.testing.wait_all_tasks_blocked()
+            assert app.ampe.statistics().limits_reached["max_channels"] >= 1
+            await second.send(frame(OpCode.REQUEST))
+            assert (await second.receive_frame()).opcode is OpCode.RESPONSE
+            first.close()
+            assert (await third.receive_frame()).opcode is OpCode.HELLO_RESPONSE
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_client_that_aborts_by_signal_on_the_wire() -> None:

@@ -67,6 +67,23 @@ async def test_the_last_event_names_the_limit(autojump_clock: MockClock) -> None
         assert message.text_headers.get("~detail") == "max_received_bytes"
 
 
+async def test_who_has_to_go_when_he_is_to_be_read_from_has_no_defect(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """Others were over the limit in the turn before, when room had been made already."""
+    async with open_app(UNFINISHED) as app:
+        (first, link), (other, _) = await opened(app, 2)
+        await link.bring(frame(OpCode.SIGNAL, 8, body=bytes(60_000))[:5000])
+        budget = app.ampe._engine.budget
+        budget.bytes_unfinished += 5001
+        await link.bring(bytes(100))
+        assert reasons(await app.rest()) == {first.number: RECV_FAILED}
+        assert link.closed == "reset"
+        budget.bytes_unfinished -= 5001
+        other.post(OpCode.SIGNAL, 9)
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+
+
 async def test_who_is_quiet_or_has_only_whole_messages_is_never_closed(
     autojump_clock: MockClock,
 ) -> None:

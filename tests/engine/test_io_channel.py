@@ -90,6 +90,7 @@ async def test_an_accepted_link_may_shake_hands_first() -> None:
         while link.opens:
             assert link.asked == []
             await link.go_on()
+        await link.go_on()  # what the last answer waits for is there
         assert (await app.event()).message_id == 5
 
 

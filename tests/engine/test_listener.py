@@ -325,6 +325,21 @@ async def test_with_too_many_channels_it_waits_and_says_so_once_a_spell(
         assert AmpeStatus.ALLOCATION_FAILED in [event.status for event in await app.rest()]
 
 
+async def test_several_addresses_wait_for_one_channel_to_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each that closed made them ask twice as often as the one before."""
+    doors = [ScriptedListening(*map(greeting, ids)) for ids in (range(6, 16), range(16, 26))]
+    listens_at(monkeypatch, *doors)
+    async with open_app(Options(max_channels=2, close_timeout=0.05)) as app:
+        await open_listener(app)
+        for closed in range(10):
+            events = await app.rest()
+            (greeted,) = (event for event in events if event.opcode is OpCode.HELLO_REQUEST)
+            assert app.ampe.statistics().limits_reached["max_channels"] <= 2 * (closed + 1)
+            app.post(OpCode.BYE_SIGNAL, greeted.channel)
+
+
 async def test_the_news_names_the_limit(door: ScriptedListening) -> None:
     async with open_app(Options(max_channels=1, close_timeout=0.05)) as app:
         await open_listener(app)

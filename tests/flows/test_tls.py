@@ -27,7 +27,6 @@ from pytofu import (
     open_ampe,
     serve,
 )
-from pytofu.peers.errors import ConnectError
 from pytofu.peers.incoming import Incoming
 from pytofu.peers.peer import Peer
 from pytofu.protocol.ending import Cause
@@ -326,7 +325,7 @@ async def test_peers_over_tls() -> None:
         assert address.startswith("tls://127.0.0.1:")
         async with connect(address, tls=client_context()) as peer:
             assert (await peer.call(b"x" * 200_000)).body == b"x" * 200_000
-        with pytest.raises(ConnectError, match="tls_client"):
+        with pytest.raises(ValueError, match="connect needs tls="):
             async with connect(address):
                 pass
         nursery.cancel_scope.cancel()

@@ -274,6 +274,24 @@ async def test_a_handler_whose_peer_goes_in_the_middle_of_its_stream_has_not_fai
     assert caplog.records == []
 
 
+async def test_a_handler_with_tasks_whose_peer_goes_has_not_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One hears of it by what it asks the peer, the other is cancelled at the same moment."""
+
+    async def handler(peer: Peer, request: Incoming) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.call)
+            nursery.start_soon(trio.sleep_forever)
+
+    async with serving(handler) as where:
+        async with scripted_client(where) as script:
+            await script.send(OpCode.REQUEST, 1)
+            await script.expect(OpCode.REQUEST)
+        await trio.testing.wait_all_tasks_blocked(0.001)
+    assert caplog.records == []
+
+
 async def test_a_handler_that_cannot_reach_somebody_else_has_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -22,6 +22,11 @@ class Named:
     point: Point | None = None
 
 
+@dataclass
+class Node:
+    child: "Node | None" = None
+
+
 VALUES: list[tuple[Any, Any]] = [
     (None, None),
     (5, int),
@@ -50,6 +55,14 @@ def test_there_and_back(codec: Codec, value: Any, kind: Any) -> None:
 def test_what_cannot_be_read_is_a_value_error(codec: Codec, data: bytes) -> None:
     with pytest.raises(ValueError, match="."):  # noqa: RUF043
         codec.decode(data, Point)
+
+
+def test_a_type_within_itself_that_is_too_deep_is_a_value_error() -> None:
+    """Not too deep to be read, but to be made: the peer's mistake, and no failure here."""
+    depth = sys.getrecursionlimit() // 2
+    data = b'{"child":' * depth + b"null" + b"}" * depth
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Codec.json().decode(data, Node)
 
 
 def test_what_cannot_be_written() -> None:

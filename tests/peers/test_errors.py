@@ -27,6 +27,10 @@ def test_what_they_are() -> None:
     assert not issubclass(RemoteError, OSError)
 
 
+def test_a_remote_error_shows_its_code() -> None:
+    assert repr(RemoteError("NOT_FOUND", "what")) == "RemoteError('NOT_FOUND', 'what')"
+
+
 def test_they_survive_pickling_and_copying() -> None:
     error = RemoteError("NOT_FOUND", "what", b"body")
     error.add_note("a note")

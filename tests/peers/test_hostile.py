@@ -9,8 +9,9 @@ import trio.testing
 
 from pytofu import Incoming, OpCode, Peer, Reply, Topics, connect
 from pytofu.peers import wire
+from pytofu.values.address_text import client_address
 from tests.peers.pairs import AWARE, Script, counted, scripted_client, scripted_server, serving
-from tests.support import frame
+from tests.support import RESET, RawPeer, frame
 
 NAMES = [
     *(value for name, value in vars(wire).items() if name.isupper() and isinstance(value, str)),
@@ -82,6 +83,27 @@ async def test_a_server_and_its_other_peers(seed: int, caplog: pytest.LogCapture
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("features", [b"", AWARE])
+async def test_a_hello_that_nobody_can_answer(
+    features: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its id is 0: the peer is sent away, and the server goes on."""
+    came: list[Peer] = []
+
+    async def on_peer(peer: Peer) -> None:
+        came.append(peer)
+
+    async with counted() as ampe, serving(ampe=ampe, on_peer=on_peer) as where:
+        with await RawPeer.connect(client_address(where)) as raw:
+            lines = b"~connect_to:uds|x\r\n" + features
+            await raw.send(frame(OpCode.HELLO_REQUEST, 0, text=lines))
+            assert await raw.ending() == (b"", RESET)
+        async with connect(where) as other:
+            assert (await other.call(b"still here")).body == b"still here"
+    assert len(came) == 1
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("seed", range(30))
 async def test_a_client(seed: int, caplog: pytest.LogCaptureFixture) -> None:
     rng = random.Random(seed)
@@ -110,4 +132,5 @@ async def test_a_client(seed: int, caplog: pytest.LogCaptureFixture) -> None:
             nursery.cancel_scope.cancel()
         assert peer._link.asking.busy == 0
         assert not peer._link.asking._open
+    assert peer._link._budget.left == 4 * wire.MAX_BODY
     assert caplog.records == []

@@ -4,8 +4,9 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import OpCode, Options, Peer, open_ampe
-from tests.peers.pairs import connected, scripted_client, scripted_server, serving
+from pytofu import OpCode, Peer
+from pytofu.peers.outlet import Outlet
+from tests.peers.pairs import connected, counted, scripted_client, scripted_server, serving
 
 
 async def test_signals_arrive_in_order() -> None:
@@ -38,22 +39,38 @@ async def test_a_sender_waits_while_nobody_takes_them_and_calls_go_on() -> None:
                 assert (message.body[0], message.missed) == (number, 0)
 
 
-async def test_many_senders_wait_while_nobody_takes_them_though_each_had_to_wait_to_send() -> None:
-    """They all found the same credit, and what was more than that was dropped by the receiver."""
-    body = bytes(60_000)
-    options = Options(high_water=0)
+async def test_many_senders_together_have_no_more_credit_than_one() -> None:
+    """All wait in front of a channel that is behind, and go on in the same moment."""
     async with (
-        open_ampe(options) as ampe,
+        counted(high_water=0) as ampe,
         connected(client={"ampe": ampe}) as both,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(both.client.call, body)  # so that something is queued
         for _ in range(30):
-            nursery.start_soon(both.client.signal, body)
+            nursery.start_soon(both.client.signal, bytes(60_000))
         await trio.testing.wait_all_tasks_blocked(0.01)
         for _ in range(30):
-            message = await anext(both.server.messages)
-            assert (len(message.body), message.missed) == (len(body), 0)
+            assert (await anext(both.server.messages)).missed == 0
+
+
+async def test_a_signal_that_is_not_sent_costs_no_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait(*_: object) -> None:
+        await trio.sleep_forever()
+
+    async with connected() as both, trio.open_nursery() as others:
+        credit = both.client._link._signal_credit
+        with monkeypatch.context() as patch:
+            patch.setattr(Outlet, "send", wait)
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(both.client.signal, bytes(60_000))
+                await trio.testing.wait_all_tasks_blocked()
+                others.start_soon(both.client.signal, b"behind them")
+                await trio.testing.wait_all_tasks_blocked()
+                patch.undo()
+                nursery.cancel_scope.cancel()
+        assert (await anext(both.server.messages)).body == b"behind them"
+        assert both.client._link._signal_credit == credit - 16 - len(b"behind them")
 
 
 async def test_each_of_many_senders_that_wait_hears_of_the_end() -> None:

@@ -5,6 +5,7 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -13,7 +14,9 @@ import trio
 from pytofu import (
     Backoff,
     Codec,
+    ConnectError,
     Incoming,
+    Options,
     Peer,
     RemoteError,
     Reply,
@@ -21,6 +24,7 @@ from pytofu import (
     TLSClientAddress,
     Topics,
     connect,
+    open_ampe,
     serve,
 )
 
@@ -68,6 +72,7 @@ DOORS: Final[list[tuple[str, Door, set[str]]]] = [
     ("connect's ampe", lambda _, it: connect(HERE, ampe=it), {"None"}),
     ("serve", lambda _, it: serve(handler, it), set()),
     ("serve's handler", lambda _, it: serve(it, HERE), {"None", "class"}),
+    ("serve's admit", lambda _, it: serve(handler, HERE, admit=it), {"None", "class"}),
     ("serve's on_peer", lambda _, it: serve(handler, HERE, on_peer=it), {"None", "class"}),
     ("serve's topics", lambda _, it: serve(handler, HERE, topics=it), {"None"}),
     ("serve's tls", lambda _, it: serve(handler, HERE, tls=it), {"None"}),
@@ -228,3 +233,36 @@ def test_tls_is_still_asked_for() -> None:
         trio.run(
             lambda: connect(TLSClientAddress("localhost"), tls=ssl.SSLContext).__aenter__()  # type: ignore[arg-type]
         )
+
+
+async def test_a_context_for_what_is_in_clear() -> None:
+    context = ssl.create_default_context()
+    with pytest.raises(ValueError, match=r"connect has tls=, and tcp://127\.0\.0\.1:1 is in clear"):
+        async with connect("tcp://127.0.0.1:1", tls=context):
+            pass
+    with pytest.raises(ValueError, match=r"serve has tls=, and tcp://127\.0\.0\.1:0 is in clear"):
+        await serve(handler, HERE, "tcp://127.0.0.1:0", tls=context)
+
+
+async def test_a_context_with_what_stays_in_the_machine() -> None:
+    context = ssl.create_default_context()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve, handler, HERE, tls=context))
+        async with connect(HERE, tls=context) as peer:
+            assert (await peer.call(b"body")).body == b"body"
+        nursery.cancel_scope.cancel()
+
+
+async def test_no_context_for_what_is_encrypted() -> None:
+    with pytest.raises(ValueError, match=r"connect needs tls=, .*, for tls://127\.0\.0\.1:1"):
+        async with connect("tls://127.0.0.1:1", reconnect=Backoff()):  # would try for ever
+            pass
+    with pytest.raises(ValueError, match=r"serve needs tls=, .*, for tls://127\.0\.0\.1:0"):
+        await serve(handler, "tls://127.0.0.1:0")
+
+
+async def test_the_context_may_be_the_engines() -> None:
+    async with open_ampe(Options(tls_client=ssl.create_default_context())) as ampe:
+        with pytest.raises(ConnectError, match="CONNECT_FAILED"):
+            async with connect("tls://127.0.0.1:1", ampe=ampe):
+                pass

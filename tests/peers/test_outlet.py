@@ -8,8 +8,10 @@ import trio.testing
 
 from pytofu import (
     AllocationFailedException,
+    AllocationStrategy,
     AmpeException,
     AmpeStatus,
+    Holder,
     NotSent,
     OpCode,
     Options,
@@ -41,6 +43,27 @@ async def test_nothing_is_taken_from_the_pool_for_what_is_not_posted() -> None:
         with trio.CancelScope() as scope:
             scope.cancel()
             await outlet.send(OpCode.SIGNAL)
+        assert ampe.statistics().pool_free == free
+
+
+async def test_posting_needs_nothing_of_the_pool() -> None:
+    async with counted() as ampe, serving() as where, connect(where, ampe=ampe) as peer:
+        lent = [Holder(ampe.get()) for _ in range(ampe.statistics().pool_free)]
+        assert ampe.get(AllocationStrategy.POOL_ONLY) is None
+        assert peer._link.outlet.post_in_turn(OpCode.SIGNAL, 5, b"", b"")
+        assert ampe.statistics().pool_free == 0
+        assert (await peer.call(b"x")).body == b"x"
+        assert ampe.statistics().pool_free == 0
+        for holder in lent:
+            ampe.put(holder)
+
+
+async def test_nothing_is_posted_when_the_engine_is_closing() -> None:
+    async with serving() as where, open_ampe() as ampe, connect(where, ampe=ampe) as peer:
+        free = ampe.statistics().pool_free
+        ampe._engine.close(abort=True)
+        with pytest.raises(NotSent, match="the engine is shutting down"):
+            peer._link.outlet.post_in_turn(OpCode.SIGNAL, 5, b"", b"")
         assert ampe.statistics().pool_free == free
 
 

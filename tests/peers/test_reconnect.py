@@ -1,8 +1,5 @@
 """Reconnecting (peers/reconnect.py): what waits, what is repeated, what is in doubt."""
 
-import itertools
-import random
-import statistics
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -10,10 +7,11 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pytofu import (
+    AllocationFailedException,
+    AmpeError,
+    AmpeException,
     AmpeStatus,
     Backoff,
     ConnectError,
@@ -26,51 +24,12 @@ from pytofu import (
     Unanswered,
     connect,
 )
+from pytofu.peers.subscriptions import Subscription
 from tests.peers.faults import restartable
 from tests.peers.pairs import TCP, Script, echo, serving
 from tests.support import RawListener
 
 QUICK = Backoff(first=0.001, longest=0.01)
-
-
-# ---------------------------------------------------------------------- pauses
-
-
-@given(st.floats(0.001, 10), st.floats(0.001, 100))
-def test_pauses_grow_to_the_longest(first: float, longest: float) -> None:
-    limit = first
-    for pause in itertools.islice(Backoff(first, longest).pauses(), 30):
-        assert 0 <= pause <= min(limit, longest)
-        limit *= 2
-
-
-def test_many_clients_come_back_spread() -> None:
-    """Of 1,000 that lost their server at one moment, by when each has tried so many times."""
-    backoff = Backoff(first=0.1, longest=5)
-    for attempts in (1, 3, 8):
-        times = [sum(itertools.islice(backoff.pauses(), attempts)) for _ in range(1000)]
-        span = sum(min(5, 0.1 * 2**i) for i in range(attempts))
-        slots = Counter(int(time / span * 10) for time in times)
-        assert max(slots.values()) < 350
-        assert statistics.stdev(times) > span / 12
-
-
-def test_the_programs_random_numbers_are_its_own() -> None:
-    random.seed(1)
-    state = random.getstate()
-    next(Backoff().pauses())
-    assert random.getstate() == state
-
-
-@pytest.mark.parametrize("settings", [{"first": 0}, {"longest": 0}])
-def test_pauses_take_time(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="more than 0, not 0"):
-        Backoff(**settings)
-
-
-def test_a_pause_ends() -> None:
-    with pytest.raises(ValueError, match="longest is a pause that ends, not inf"):
-        Backoff(longest=float("inf"))
 
 
 # ---------------------------------------------------------------------- calls
@@ -214,14 +173,30 @@ async def test_a_hook_whose_connection_ends_is_run_on_the_next() -> None:
         assert attempts == 2
 
 
-async def test_a_hook_that_fails_ends_the_block() -> None:
+async def test_what_a_hook_raises_on_the_way_in_is_raised_as_itself() -> None:
     async def hook(peer: Peer) -> None:
         raise RemoteError("UNAUTHENTICATED")
 
     async with restartable(echo) as server:
-        with pytest.RaisesGroup(RemoteError):
+        with pytest.raises(RemoteError, match="UNAUTHENTICATED"):
             async with connect(server.where, reconnect=QUICK, on_peer=hook):
                 raise AssertionError
+
+
+async def test_a_hook_that_fails_later_cancels_the_block() -> None:
+    attempts = 0
+
+    async def hook(peer: Peer) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 2:
+            raise RemoteError("UNAUTHENTICATED")
+
+    async with restartable(echo) as server:
+        with pytest.RaisesGroup(RemoteError):
+            async with connect(server.where, reconnect=QUICK, on_peer=hook) as peer:
+                peer._link.abort()
+                await trio.sleep_forever()
 
 
 # ---------------------------------------------------------------------- the rest
@@ -259,6 +234,26 @@ async def test_a_subscription_to_a_server_that_comes_back_without_topics() -> No
         await server.up()
         with pytest.raises(RemoteError, match="UNIMPLEMENTED"):
             await anext(messages)
+
+
+async def test_a_subscription_for_which_there_is_no_room_ends_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AmpeException.from_error(AmpeError.ALLOCATION_FAILED)
+
+    async with (
+        restartable(echo, topics=Topics()) as server,
+        connect(server.where, reconnect=QUICK) as peer,
+        peer.subscribe("a") as messages,
+    ):
+        monkeypatch.setattr(Subscription, "begin", refuse)
+        await server.down()
+        await server.up()
+        with pytest.raises(AllocationFailedException):
+            await anext(messages)
+        assert (await peer.call(b"x")).body == b"x"
+        assert not peer._link.asking._open
 
 
 async def test_a_peer_that_knows_no_topics_ends_a_subscription() -> None:

@@ -18,6 +18,8 @@ from pytofu import (
     connect,
     serve,
 )
+from pytofu.engine.listener import Listener
+from pytofu.links.base import LinkError
 from pytofu.peers.link import Link
 from pytofu.values.address_text import client_address
 from tests.peers.pairs import TCP, connected, counted, echo, scripted_client, serving
@@ -49,6 +51,35 @@ async def test_where_it_cannot_listen(tmp_path: Path) -> None:
         await serve(echo, UDSServerAddress(tmp_path / "no" / "s"))
 
 
+async def test_where_it_can_listen_no_more() -> None:
+    """It lets calls under way end, as when it is cancelled."""
+    go_on = trio.Event()
+
+    async def handler(peer: Peer, request: Incoming) -> bytes:
+        (listener,) = (one for one in engine.numbers.open.values() if isinstance(one, Listener))
+        listener.cannot_accept(LinkError(AmpeError.ACCEPT_FAILED, "EINVAL"))
+        await go_on.wait()
+        return b"all the same"
+
+    async def call(peer: Peer) -> None:
+        assert (await peer.call()).body == b"all the same"
+
+    async with counted() as ampe, trio.open_nursery() as nursery:
+        engine = ampe._engine
+
+        async def run(task_status: trio.TaskStatus[tuple[str, ...]]) -> None:
+            why = r"cannot listen on tcp://127.0.0.1:0 any more: ACCEPT_FAILED \(EINVAL\)"
+            with pytest.raises(OSError, match=why):
+                await serve(handler, TCP, ampe=ampe, task_status=task_status)
+
+        (where,) = await nursery.start(run)
+        async with connect(where) as peer, trio.open_nursery() as calls:
+            calls.start_soon(call, peer)
+            await trio.testing.wait_all_tasks_blocked()
+            go_on.set()
+            await peer.closed.wait()
+
+
 async def test_on_peer_is_run_for_each_peer_and_ends_with_it() -> None:
     ended: list[str] = []
 
@@ -78,14 +109,26 @@ async def test_an_on_peer_that_fails_sends_the_peer_away(caplog: pytest.LogCaptu
     assert caplog.records[0].getMessage() == "on_peer failed: the peer is sent away"
 
 
-async def test_an_on_peer_whose_peer_goes_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("others", [None, 0, 1])
+async def test_an_on_peer_whose_peer_goes_is_no_failure(
+    others: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is it in a nursery, with or without tasks that are cancelled at the same moment."""
+
     async def on_peer(peer: Peer) -> None:
-        await peer.call()
+        if others is None:
+            await peer.call()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.call)
+            for _ in range(others or 0):
+                nursery.start_soon(trio.sleep_forever)
 
     async with serving(on_peer=on_peer) as where:
         async with scripted_client(where) as script:
             await script.expect(OpCode.REQUEST)
         await trio.testing.wait_all_tasks_blocked(0.01)
+        async with scripted_client(where) as script:
+            await script.expect(OpCode.REQUEST)
     assert caplog.records == []
 
 
@@ -253,3 +296,43 @@ async def test_a_hello_while_draining_is_rejected(autojump_clock: trio.testing.M
                 await trio.testing.wait_all_tasks_blocked()
                 await raw.send(hello())
                 assert (await raw.receive_frame()).opcode is OpCode.BYE_RESPONSE
+
+
+async def test_a_handler_under_way_may_ask_others_while_the_server_drains() -> None:
+    """As a broker does: its answer to the one is the answer of the other."""
+    workers: list[Peer] = []
+    asked, go_on = trio.Event(), trio.Event()
+
+    async def on_peer(peer: Peer) -> None:
+        if "worker" in peer.info:
+            workers.append(peer)
+
+    async def broker(peer: Peer, request: Incoming) -> bytes:
+        asked.set()
+        await go_on.wait()
+        parts = [(await workers[0].call(request.body)).body for _ in range(3)]
+        return b"".join(parts)
+
+    answers: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        async with serving(broker, on_peer=on_peer) as where:
+
+            async def work(*, task_status: trio.TaskStatus[None]) -> None:
+                async with connect(where, echo, hello={"worker": "1"}) as peer:
+                    task_status.started()
+                    await peer.closed.wait()
+
+            async def ask() -> None:
+                async with connect(where) as peer:
+                    answers.append((await peer.call(b"x")).body)
+
+            await nursery.start(work)
+            nursery.start_soon(ask)
+            await asked.wait()
+            nursery.start_soon(_set_when_blocked, go_on)
+        assert answers == [b"xxx"]
+
+
+async def _set_when_blocked(event: trio.Event) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    event.set()

@@ -1,7 +1,7 @@
 """Services and proxies: typed methods between peers (peers/service.py, proxy.py, methods.py)."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import attrs
 import pytest
@@ -88,7 +88,7 @@ async def test_methods_by_a_proxy(name: str) -> None:
         assert await calculator.box(corner=Point(1, 2), times=2) == Box([Point(1, 2)] * 2)
         await calculator.nothing()
         assert await calculator.who() == "me"
-        with pytest.raises(RemoteError, match="INTERNAL: the answer of wrong"):
+        with pytest.raises(RemoteError, match="INTERNAL: the answer of wrong is not of its type: "):
             await calculator.wrong()
         with pytest.raises(TypeError):
             await calculator.add()  # type: ignore[call-arg]
@@ -109,7 +109,7 @@ async def test_declared_errors(
 @pytest.mark.parametrize(
     ("method", "body", "content_type", "error"),
     [
-        ("add", b"{", None, "INVALID_ARGUMENT: "),
+        ("add", b"{", None, "INVALID_ARGUMENT: the body is not JSON: "),
         ("add", b'{"a": "1"}', None, "INVALID_ARGUMENT: a: expected int, got '1'"),
         ("add", b"{}", "application/json", "INVALID_ARGUMENT: a: is missing"),
         ("add", b'{"a": 1, "c": 1}', None, "INVALID_ARGUMENT: c: is not known"),
@@ -125,10 +125,36 @@ async def test_a_wrong_request_is_the_callers_error_and_not_logged(
     async with connected(service()) as both:
         with pytest.raises(RemoteError, match=error):
             await both.client.call(body, headers, method=method)
-        with pytest.raises(RemoteError, match="UNIMPLEMENTED"):
+        with pytest.raises(RemoteError, match="UNIMPLEMENTED: 'add' is no stream: call it"):
             async with both.client.stream(method="add") as stream:
                 await stream.finish()
     assert caplog.records == []
+
+
+async def test_a_method_that_is_not_async(caplog: pytest.LogCaptureFixture) -> None:
+    def plain() -> int:
+        return 1
+
+    class Plain(Protocol):
+        async def plain(self) -> int: ...
+
+    found, method = Service(), cast(Any, plain)
+    found.method(method)
+    async with connected(found) as both:
+        with pytest.raises(RemoteError, match="INTERNAL"):
+            await both.client.proxy(Plain).plain()
+    assert ".plain at " in caplog.text
+    assert "is no async function: it returned int, 1" in caplog.text
+
+
+async def test_a_proxy_of_a_method_without_self() -> None:
+    class Selfless:
+        async def count() -> int:  # type: ignore[misc]
+            raise AssertionError
+
+    async with connected() as both:
+        with pytest.raises(TypeError, match=r"count\(\): a method of a class takes self"):
+            both.client.proxy(Selfless)
 
 
 async def test_a_proxy_of_methods_that_are_not_there() -> None:
@@ -216,7 +242,7 @@ def test_what_cannot_be_registered() -> None:
         found.method(test_a_service_beside_other_handlers)
     with pytest.raises(ValueError, match="needs a codec"):
         Service(codecs=())
-    with pytest.raises(ValueError, match="not a code: WHAT"):
+    with pytest.raises(ValueError, match="not a code: WHAT; the codes are ABORTED, "):
         Service(errors={KeyError: "WHAT"})
 
 

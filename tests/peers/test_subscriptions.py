@@ -4,7 +4,9 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import NotSent, OpCode, RemoteError, Unanswered
+from pytofu import AllocationFailedException, NotSent, OpCode, RemoteError, Unanswered
+from pytofu.peers.wire import MAX_BODY
+from tests.peers.faults import Full
 from tests.peers.pairs import Script, scripted_server
 
 
@@ -105,3 +107,29 @@ async def test_a_request_that_cannot_be_sent() -> None:
                 raise AssertionError
         assert not peer._link.asking._open
         peer._link.outlet.number = number
+
+
+async def test_a_request_for_which_there_is_no_room() -> None:
+    async with scripted_server() as (peer, _):
+        outlet = peer._link.outlet
+        chnls, outlet._chnls = outlet._chnls, Full(outlet._chnls)
+        with pytest.raises(AllocationFailedException):
+            async with peer.subscribe("a"):
+                raise AssertionError
+        outlet._chnls = chnls
+        assert not peer._link.asking._open
+
+
+async def test_leaving_within_a_message_gives_back_what_that_held() -> None:
+    """Or so many such subscriptions would end the connection."""
+    async with scripted_server() as (peer, script), trio.open_nursery() as nursery:
+        nursery.start_soon(confirm, script)
+        async with peer.subscribe("a", window=1000) as messages:
+            part = b"tofu-topic:a\r\ntofu-item:part\r\n"
+            await script.send(OpCode.RESPONSE, 3, part, body=bytes(9), more=True)
+            await script.send(OpCode.SIGNAL, 1, body=b"behind it")
+            await anext(peer.messages)
+            assert peer._link._budget.left < 4 * MAX_BODY
+        assert peer._link._budget.left == 4 * MAX_BODY
+        with pytest.raises(RemoteError, match="CANCELLED: the subscription's block was left"):
+            await anext(messages)

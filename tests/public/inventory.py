@@ -372,6 +372,7 @@ TABLE: Final[dict[str, Entry]] = {
         handler=HANDLER,
         addresses=arg("mem://another"),
         calls_per_peer=COUNT,
+        admit=ON_PEER,
         on_peer=ON_PEER,
         topics=arg(Topics(), "None"),
         grace=SECONDS,

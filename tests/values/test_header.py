@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pytofu.patterns.result import Err, Ok
 from pytofu.values.errors import AmpeException, InvalidMessageException, InvalidOpCodeException
 from pytofu.values.header import (
-    DEFAULT_PROTO_BYTES,
     HEADER_LEN,
     BinaryHeader,
     MessageRole,
@@ -97,7 +96,6 @@ class TestProtoFields:
     def test_default(self, opcode: OpCode) -> None:
         fields = ProtoFields.default(opcode)
         assert fields == ProtoFields(opcode, internal_a=opcode is OpCode.BYE_SIGNAL)
-        assert DEFAULT_PROTO_BYTES[opcode] == fields.to_byte()
 
     def test_is_a_value(self) -> None:
         fields = ProtoFields(OpCode.SIGNAL)

@@ -110,14 +110,16 @@ async def serve(
                     service.listening(address)
                 task_status.started(in_order)
         elif message.is_from_engine():
+            reason = message.text_headers.get("~reason")
+            if reason is None:
+                continue  # not its end: what came back, or that there are too many channels
+            # A message that came back may have such a header too, with anything in it.
+            known = AmpeStatus.__members__.get(reason, AmpeStatus.UNKNOWN_ERROR)
             if channel in listeners:
                 where = address_text(listeners[channel])
-                raise CommandError(f"the listener on {where} closed: {in_words(message.status)}")
-            reason = message.text_headers.get("~reason")
-            if reason is not None and channel in channels:
+                raise CommandError(f"the listener on {where} closed: {in_words(known)}")
+            if channel in channels:
                 channels.discard(channel)
-                # A message that came back may have such a header too, with anything in it.
-                known = AmpeStatus.__members__.get(reason, AmpeStatus.UNKNOWN_ERROR)
                 service.closed(channel, known)
         elif opcode is OpCode.HELLO_REQUEST:
             channels.add(channel)

@@ -26,6 +26,7 @@ class Admission:
         self._options = options
         self._limits = limits
         self._by_host: Counter[str] = Counter()  # accepted channels, where hosts are limited
+        # Each once: a listener asks at each of its addresses.
         self._when_not_full: dict[Callable[[], None], None] = {}
         self._may_be_in_clear = options.in_clear  # or has been warned of
 
@@ -34,7 +35,7 @@ class Admission:
         return channels >= self._options.max_channels
 
     def call_when_not_full(self, callback: Callable[[], None]) -> None:
-        """Call it once, when a channel has closed, however often this is asked before."""
+        """Call it once, however often that is asked for, when a channel has closed."""
         self._when_not_full[callback] = None
 
     def listening_at(self, address: Address) -> None:

@@ -133,8 +133,8 @@ class IoChannel(SendingChannel):
         budget, wanted = self.account.budget, conversation.reader.wanted
         if budget.tight or self.group.queues.too_much:
             wanted = min(wanted, _SMALL_READ)
-            if budget.excess and self.group.make_room() and not at_last:
-                self._wake()
+            if budget.excess and ((self.group.make_room() and not at_last) or self._link is None):
+                self._wake()  # where there is no link, it was this one that had to go
                 return
         self._take_in(link.receive(wanted), now)
 

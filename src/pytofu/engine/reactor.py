@@ -108,16 +108,16 @@ class PollingReactor(Readiness):
         """A descriptor: readable when a source is ready."""
         self._owner: Final = owner
         self._turn: Final = turn
-        turn.leaderless.add(owner)
         self._sources: dict[int, Source] = {}
         self._left: dict[int, int] = {}  # found ready, and not served yet: they come first
-        # To be served without a descriptor saying so, each once: who is served may ask again.
+        # To be served without a descriptor saying so, each once: who is served may ask each time.
         self._again: OrderedDict[Source, None] = OrderedDict()
         self._turns, self._turns_again = Turns(), Turns()
         self._bell, self._ringing = _open_bell(), False
         self._closed = False
         self._thread = threading.get_ident()
         self._token = trio.lowlevel.current_trio_token()
+        turn.leaderless.add(owner)  # last: with no file left, there is no reactor to be led
 
     # ------------------------------------------------------------------ the lead
 
@@ -286,12 +286,13 @@ class EpollReactor(PollingReactor):
             # again and again.
             self._unregister(descriptor)
             return
-        self._masks[descriptor] = mask
-        self._sources[descriptor] = source
         if registered:
             self._epoll.modify(descriptor, mask)
         else:
             self._epoll.register(descriptor, mask)
+        # Behind it: what the system refuses, for want of memory, is not taken for registered.
+        self._masks[descriptor] = mask
+        self._sources[descriptor] = source
 
     def unwatch(self, source: Source) -> None:
         """See `Readiness`."""
@@ -300,8 +301,8 @@ class EpollReactor(PollingReactor):
 
     def _unregister(self, descriptor: int) -> None:
         # Explicitly: closing does not do it while a forked child has a copy of the descriptor.
-        self._epoll.unregister(descriptor)
         del self._masks[descriptor], self._sources[descriptor]
+        self._epoll.unregister(descriptor)
 
     def _poll(self) -> list[tuple[int, int]]:
         """See `PollingReactor`."""

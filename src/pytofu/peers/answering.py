@@ -291,9 +291,10 @@ class Answering:
                         if not await self._carry_out(handling, handler):
                             break  # which is no other handler's business
                         handling = None
-            except Exception as error:
+            except Exception as error:  # in a group with what the scope has caught
                 assert handling is not None
-                failure = result_of_error(error, handling.headers.get(METHOD, ""))
+                if not self._has_only_noticed_the_end(handling, error):
+                    failure = result_of_error(error, handling.headers.get(METHOD, ""))
             if scope.cancelled_caught:
                 failure = result_of_error(_LATE, "")
             if failure is not None and handling is not None and not handling.given_up:
@@ -312,6 +313,8 @@ class Answering:
                 await trio.sleep_forever()  # it is cancelled
             try:
                 lines, body = result_of(await unprotected(program), self._budget.longest)
+                if handling.stream is not None:
+                    handling.stream.check_whole()
             finally:
                 program.close()
         except Exception as error:
@@ -386,6 +389,8 @@ class Answering:
             self._stop_waiting(handling)
         if handling.assembly is not None:
             handling.assembly.drop()
+        if handling.stream is not None:
+            handling.stream.fail(RemoteError("CANCELLED", "its handler has ended"))
         if not self._running and not self._waiting:
             self._on_idle()
 

@@ -1,11 +1,24 @@
 """What programs give to peers, looked at before anything is opened or sent."""
 
 import inspect
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytofu.patterns.arguments import as_bytes, must_be, must_be_callable, whole_number, wrong_type
-from pytofu.values.address_text import ClientAddress, ServerAddress, client_address, server_address
+from pytofu.values.address import (
+    TCPClientAddress,
+    TCPServerAddress,
+    TLSClientAddress,
+    TLSServerAddress,
+)
+from pytofu.values.address_text import (
+    ClientAddress,
+    ServerAddress,
+    address_text,
+    client_address,
+    server_address,
+)
 
 
 def client_target(what: str, address: str | ClientAddress) -> ClientAddress:
@@ -22,6 +35,28 @@ def server_target(what: str, address: str | ServerAddress) -> ServerAddress:
         return server_address(address)
     must_be(what, "an address to listen at", ServerAddress.__value__, address)
     return address
+
+
+def must_fit_tls(
+    what: str,
+    targets: Sequence[ClientAddress | ServerAddress],
+    tls: ssl.SSLContext | None,
+    *,
+    own_engine: bool,
+) -> None:
+    """Raise ValueError for a context that no address would use, and an address that has none.
+
+    Who gives a context means to be encrypted, and would never see that `tcp://` is not. Addresses
+    within the machine, as a test takes them, may have one. An engine of the program's may have a
+    context of its own.
+    """
+    secured = [it for it in targets if isinstance(it, TLSClientAddress | TLSServerAddress)]
+    in_clear = [it for it in targets if isinstance(it, TCPClientAddress | TCPServerAddress)]
+    if tls is not None and in_clear and not secured:
+        where = address_text(in_clear[0])
+        raise ValueError(f"{what} has tls=, and {where} is in clear: tls://HOST:PORT is encrypted")
+    if tls is None and own_engine and secured:
+        raise ValueError(f"{what} needs tls=, an ssl.SSLContext, for {address_text(secured[0])}")
 
 
 def must_take(what: str, function: Callable[..., Any] | None, *parameters: str) -> None:

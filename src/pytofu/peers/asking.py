@@ -18,7 +18,6 @@ from pytofu.peers.streams import OpenedStream
 from pytofu.peers.subscriptions import Subscription
 from pytofu.peers.wire import (
     CANCEL,
-    DETAIL,
     MAX_BODY,
     PART_LEN,
     REFUSED,
@@ -29,9 +28,11 @@ from pytofu.peers.wire import (
     encoded,
 )
 from pytofu.public.managers import block
+from pytofu.values.errors import AmpeException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
+from pytofu.values.text_headers import DETAIL
 
 _SKEW: Final = 0.1
 """Seconds by which the peer's clock may run out before ours."""
@@ -217,13 +218,16 @@ class Asking:
                 self._free_slot()
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Ask for it; never waits. Raises `NotSent`, or `RemoteError`."""
+        """Ask for it; never waits.
+
+        Raises `NotSent`, `RemoteError`, or `AllocationFailedException` if too much is queued.
+        """
         self.check_open()
         self.check_features("topics")
         ident = self.register(subscription)
         try:
             subscription.begin(self._outlet, ident, self._budget)
-        except NotSent:
+        except AmpeException:
             self.forget(ident)
             raise
         subscription.leave = partial(self._unsubscribe, ident)
@@ -284,7 +288,7 @@ class Asking:
         if self._error is not None:
             raise NotSent(self._error.error_code, self._error.message)
         if self._leaving:
-            raise NotSent(AmpeError.CHANNEL_CLOSED, "the peer is leaving")
+            raise NotSent(AmpeError.CHANNEL_CLOSED, "this side or the peer is leaving")
 
     # ------------------------------------------------------------------ what arrives
 

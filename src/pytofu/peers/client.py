@@ -13,6 +13,7 @@ from pytofu.patterns.arguments import seconds
 from pytofu.peers.arguments import (
     client_target,
     must_be_optional,
+    must_fit_tls,
     must_take,
 )
 from pytofu.peers.ctrl_c import run_program
@@ -48,21 +49,23 @@ async def connect(
     """A peer for the length of an `async with` block.
 
     `address` is `tcp://HOST:PORT`, `tls://HOST:PORT`, `uds://PATH` or an address object; `tls` says
-    whom to trust. `handler` answers what the
-    peer asks, 64 calls at a time. `hello` are headers for the peer to see as its `Peer.info`.
-    `on_peer(peer)` is run, to its end, when the connection is there, before anything else is
-    asked on it. With `heartbeat`, a peer from which nothing is heard for twice as many seconds is
-    closed, here and by the peer, if both know of this. Without `ampe`, an engine for this
-    connection alone is opened.
+    whom to trust. `handler` answers what the peer asks, 64 calls at a time. `hello` are headers for
+    the peer to see as its `Peer.info`. `on_peer(peer)` is run, to its end, when the connection is
+    there, before anything else is asked on it; what it raises leaves the block. With `heartbeat`, a
+    peer from which nothing is heard for twice as many seconds is closed, here and by the peer, if
+    both know of this. Without `ampe`, an engine for this connection alone is opened.
 
     With `reconnect`, entering the block waits until the peer is there, and a connection that ends
     is followed by another; `on_peer` is run on each, subscriptions come back by themselves, and
-    calls wait while there is none: see `Backoff` and `Peer.call`.
+    calls wait while there is none: see `Backoff` and `Peer.call`. After `ConnectError`, `NotSent`
+    and `Unanswered`, of `on_peer` too, it tries again; anything else that ends it while the block
+    runs cancels that, and leaves it in an exception group.
 
-    Raises `ConnectError` if nobody can be reached (not with `reconnect`), and ValueError for what
-    is no address. Leaving the block says Bye and waits a short while for the answer; leaving it
-    by an exception or by cancellation closes the connection at once, and the exception leaves it
-    as itself.
+    Raises `ConnectError` if nobody can be reached (not with `reconnect`), `RemoteError` if the peer
+    does not let this one in, and ValueError for what is no address, for `tls` with one in clear,
+    and for `tls://` with no context. Leaving the block says Bye and waits a short while for the
+    answer; leaving it by an exception or by cancellation closes the connection at once, and the
+    exception leaves it as itself.
     """
     target = client_target("connect", address)
     must_take("connect's handler", handler, "peer", "request")
@@ -70,6 +73,7 @@ async def connect(
     must_be_optional("connect's reconnect", "a Backoff", Backoff, reconnect, "Backoff()")
     must_be_optional("connect's ampe", "an Ampe", Ampe, ampe)
     must_be_optional("connect's tls", "an ssl.SSLContext", ssl.SSLContext, tls)
+    must_fit_tls("connect", [target], tls, own_engine=ampe is None)
     # It travels as a number in the Hello, and so has an end.
     if heartbeat is not None and seconds("connect's heartbeat", heartbeat) == math.inf:
         raise ValueError("connect's heartbeat takes a time with an end, not inf: None is none")
@@ -90,7 +94,7 @@ async def connect(
                 else:
                     peer = LastingPeer()
                     nursery.start_soon(peer.keep, open_one, on_peer, reconnect)
-                    await peer.wait_link()
+                    await peer.wait_first_link()
                 yield peer
                 with trio.move_on_after(BYE_TIME):
                     await peer.bye()
@@ -135,6 +139,9 @@ async def _open_link(
     except BaseException:
         link.abort()
         raise
+    if link.refusal is not None:
+        link.abort()
+        raise link.refusal
     if link.closed.is_set():
         detail = f" ({link.detail})" if link.detail else ""
         where = address_text(target)

@@ -56,10 +56,16 @@ def _encode_json(value: Any) -> bytes:
 
 def _decode_json(data: bytes, kind: Any) -> Any:
     try:
-        plain = json.loads(data)
+        return from_plain(_parsed(data), kind)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    return from_plain(plain, kind)
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"the body is not JSON: {error}") from None
 
 
 _JSON = Codec("application/json", _encode_json, _decode_json)

@@ -40,7 +40,8 @@ class RemoteError(AmpeException):
     """The peer answered with an error. A handler raises it to answer with one.
 
     `code` is one of gRPC's code names (INVALID_ARGUMENT, NOT_FOUND, ...), `text` says more, for
-    people, and `body` holds whatever bytes the two sides have agreed on. See `docs/conventions.md`.
+    people, and `body` holds whatever bytes the two sides have agreed on. A code of your own reaches
+    the caller as UNKNOWN: say it in the text or the body. See `docs/conventions.md`.
     """
 
     def __init__(self, code: str, text: str = "", body: bytes = b"") -> None:
@@ -54,6 +55,9 @@ class RemoteError(AmpeException):
 
     def __str__(self) -> str:
         return self.message
+
+    def __repr__(self) -> str:  # the peer's code, not the PROCESSING_FAILED that stands for it
+        return f"{type(self).__name__}({self.code!r}, {self.text!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, self.text, self.body), self.__dict__

@@ -6,12 +6,9 @@ costs, so the credit sinks below zero by at most one frame (`MAX_OVERDRAFT`).
 
 from typing import Final
 
-from pytofu.values.header import BinaryHeader
+from pytofu.values.header import HEADER_LEN, MAX_PART_LEN, BinaryHeader
 
-FRAME_LEN: Final = 16
-"""Bytes of a binary header."""
-
-MAX_OVERDRAFT: Final = FRAME_LEN + 2 * 65_535
+MAX_OVERDRAFT: Final = HEADER_LEN + 2 * MAX_PART_LEN
 """The longest frame."""
 
 WINDOW: Final = 256 * 1024
@@ -20,7 +17,7 @@ WINDOW: Final = 256 * 1024
 
 def frame_cost(header: BinaryHeader) -> int:
     """What a message costs its sender, by its header."""
-    return FRAME_LEN + header.text_headers_len + header.body_len
+    return HEADER_LEN + header.text_headers_len + header.body_len
 
 
 class ReceiveWindow:

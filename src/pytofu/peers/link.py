@@ -10,7 +10,14 @@ from pytofu.peers.arguments import payload
 from pytofu.peers.asking import Asking
 from pytofu.peers.assembly import Budget
 from pytofu.peers.ctrl_c import protected
-from pytofu.peers.errors import Unanswered, to_error
+from pytofu.peers.errors import (
+    NotSent,
+    RemoteError,
+    Unanswered,
+    error_lines,
+    error_of,
+    to_error,
+)
 from pytofu.peers.flow import WINDOW, frame_cost
 from pytofu.peers.inbox import Inbox
 from pytofu.peers.incoming import NO_HEADERS, Incoming
@@ -19,13 +26,11 @@ from pytofu.peers.wire import (
     ASK,
     CANCEL,
     CREDIT,
-    DETAIL,
     FEATURES,
     HEARTBEAT,
     HERE,
     METHOD,
     PART_LEN,
-    REASON,
     Features,
     Headers,
     checked,
@@ -40,7 +45,9 @@ from pytofu.public.channel_group import ChannelGroup
 from pytofu.values.header import OPCODE_BITS, ORIGIN_BIT, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeStatus
+from pytofu.values.text_headers import DETAIL, REASON
 
 BYE_TIME: Final = 5.0
 """Seconds for what is under way to end, when one of the two has said Bye."""
@@ -65,10 +72,13 @@ class Link:
 
     __slots__ = (
         "_budget",
+        "_ampe",
         "_companions",
+        "_early",
         "_failure",
         "_failure_detail",
         "_hello_id",
+        "_identity",
         "_idle",
         "_own",
         "_own_signals",
@@ -88,6 +98,7 @@ class Link:
         "inbox",
         "outlet",
         "reason",
+        "refusal",
         "settled",
     )
 
@@ -110,6 +121,11 @@ class Link:
         self.detail: str = ""
         self.hello: Mapping[str, str] = {}
         """The program's headers of the peer's Hello, or of its answer."""
+        self.refusal: RemoteError | NotSent | None = None
+        """Why the peer has not let us in, if it said so in its answer to our Hello."""
+        self._identity = PeerInfo()
+        self._ampe = ampe
+        self._early: list[Holder[Message]] | None = None
         self._spawn = spawn
         self.heard: float | None = None
         """When the last message came, on Trio's clock; noted once a heartbeat has begun."""
@@ -121,10 +137,10 @@ class Link:
         # Ids are odd on the connecting side and even on the other: see docs/conventions.md.
         self._own_signals, self._peer_signals = (1, 2) if connecting else (2, 1)
         self.asking: Asking = Asking(
-            self.outlet, self._budget, self._own_signals + _SIGNALS, self._wake_if_idle
+            self.outlet, self._budget, self._own_signals + _SIGNALS, self._one_is_idle
         )
         self.answering: Answering = Answering(
-            ampe, self.outlet, self._budget, own.calls, spawn, self._wake_if_idle
+            ampe, self.outlet, self._budget, own.calls, spawn, self._one_is_idle
         )
         self.inbox: Inbox = Inbox(self._grant_signals)
         self._signal_credit = WINDOW
@@ -145,15 +161,53 @@ class Link:
         self.asking.begin(read_features(headers.get(FEATURES), side))
         self.settled.set()
 
+    def _hello_answered(self, message: Message, headers: Headers) -> None:
+        self.refusal = error_of(headers, message.payload)
+        if self.refusal is None:
+            self.greeted(headers, "server")
+        self.settled.set()
+
+    @property
+    def identity(self) -> PeerInfo:
+        """Who is at the other end, as the system and TLS say it; once known, it stays."""
+        if not self._identity.scheme and not self.closed.is_set():
+            self._identity = self.outlet.peer()
+        return self._identity
+
     @property
     def features(self) -> Features | None:
         """What the peer knows of the conventions; None if nothing."""
         return self.asking.features
 
     def answer_hello(self) -> None:
-        """Say that the peer is welcome. Raises `NotSent`."""
+        """Say that the peer is welcome.
+
+        Raises `NotSent`, and `InvalidMessageIdException` for a Hello whose id, 0, none can answer.
+        """
         lines = encoded((FEATURES, self._own.to_text("server")))
         self.outlet.post(OpCode.HELLO_RESPONSE, self._hello_id, lines)
+
+    # What comes before the peer is let in keeps its messages from the pool, so that the engine soon
+    # stops reading: it cannot be answered yet, not even to say no.
+
+    def keep_waiting(self, headers: Headers) -> None:
+        """Look at nothing that this peer sends, but for what it said in its Hello."""
+        self.hello = user_headers(headers)
+        self.answering.refusing = True  # for the compiled core, which passes by `receive`
+        self._early = []
+
+    def let_in(self) -> None:
+        """Look at what has come meanwhile, and from now on at everything at once."""
+        self.answering.refusing = False
+        early, self._early = self._early or [], None
+        for holder in early:
+            self.receive(holder.unwrap(), holder)
+            self._ampe.put(holder)
+
+    async def refuse(self, error: RemoteError) -> None:
+        """Say in the answer to its Hello that the peer is not let in, and close."""
+        self.outlet.tell(OpCode.HELLO_RESPONSE, self._hello_id, error_lines(error))
+        await self.drain(0)
 
     def accompany(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run a task that ends with the link at the latest."""
@@ -185,6 +239,8 @@ class Link:
         headers = read_headers(message) if header.text_headers_len or from_engine else NO_HEADERS
         if from_engine:
             self._from_engine(message, opcode, headers)
+        elif self._early is not None:
+            self._early.append(Holder(holder.take()))
         elif opcode == _REQUEST:
             self.answering.arrived(message, headers, holder)
         elif opcode == _RESPONSE:
@@ -193,7 +249,7 @@ class Link:
         elif opcode == OpCode.SIGNAL:
             self._signal(message, headers)
         elif opcode == OpCode.HELLO_RESPONSE:
-            self.greeted(headers, "server")
+            self._hello_answered(message, headers)
         elif opcode == OpCode.BYE_REQUEST:
             self._answer_bye(message.message_id)
         if self._budget.left < 0:
@@ -287,16 +343,26 @@ class Link:
             self.outlet.tell(OpCode.BYE_REQUEST)
         await self.closed.wait()
 
+    async def finish_answering(self) -> None:
+        """Take no more calls, and wait until those that were taken are answered.
+
+        Their handlers may still ask, this peer and others: their answers may depend on it.
+        """
+        self.answering.refusing = True
+        while self.answering.busy:
+            await self._idle.park()
+
     @protected
     async def drain(self, seconds: float) -> None:
         """Take no more calls, let those of both sides end within the time, then say Bye.
 
         If some have not, close at once: whoever waits for them would not agree to a Bye.
         """
-        self.answering.refusing = True
-        self.asking.leave()
         with trio.move_on_after(seconds):
+            await self.finish_answering()
+            self.asking.leave()
             await self._wait_idle()
+        self.asking.leave()
         if not self._is_idle():
             self.abort()
         with trio.move_on_after(BYE_TIME):
@@ -324,8 +390,8 @@ class Link:
     def _is_idle(self) -> bool:
         return not self.asking.busy and not self.answering.busy
 
-    def _wake_if_idle(self) -> None:
-        if self._idle and self._is_idle():
+    def _one_is_idle(self) -> None:
+        if self._idle:
             self._idle.unpark_all()
 
     async def _wait_idle(self) -> None:
@@ -349,7 +415,10 @@ class Link:
         self.asking.close(error)
         self.answering.close(error)
         self.inbox.close()
+        for early in self._early or ():
+            self._ampe.put(early)
+        self._early = None
         self._signalling.unpark_all()
-        self._wake_if_idle()
+        self._one_is_idle()
         for scope in self._companions:
             scope.cancel()

@@ -19,11 +19,12 @@ from pytofu.values.errors import (
 from pytofu.values.header import MORE_BIT, BinaryHeader, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeError
 
 _REFUSED_LINE: Final = encoded((REFUSED, "1"))
 
-GONE: Final = (ChannelClosedException, InvalidChannelNumberException, ShutdownException)
+_GONE: Final = (ChannelClosedException, InvalidChannelNumberException, ShutdownException)
 """What posting raises once the channel, or its engine, has closed."""
 
 
@@ -61,6 +62,13 @@ class Outlet:
             return True
         return False
 
+    def peer(self) -> PeerInfo:
+        """Who is at the other end; nobody, once the channel has ended."""
+        try:
+            return self._chnls.peer(self.number)
+        except AmpeException:
+            return PeerInfo()
+
     def _message(
         self, opcode: OpCode, ident: int, lines: bytes, body: bytes, more: bool
     ) -> Holder[Message]:
@@ -94,7 +102,7 @@ class Outlet:
             except BaseException:
                 self._ampe.put(holder)
                 raise
-        except GONE as error:
+        except _GONE as error:
             raise _not_sent(error) from None
         self._room -= frame_cost(header)
         return header
@@ -131,7 +139,7 @@ class Outlet:
                 raise
             finally:
                 self._senders -= 1
-        except GONE as error:
+        except _GONE as error:
             raise _not_sent(error) from None
         self._room = -1
         if self._learning:

@@ -17,6 +17,7 @@ from pytofu.peers.streams import OpenedStream
 from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
 from pytofu.peers.topics import pattern_tokens
 from pytofu.public.managers import block
+from pytofu.values.peer_info import PeerInfo
 from pytofu.values.status import AmpeStatus
 
 _JSON: Final = Codec.json()
@@ -55,8 +56,9 @@ class Peer:
         reconnects.
 
         Raises `RemoteError` if the handler raised, `NotSent` if the request has not left or was
-        not looked at, `Unanswered` if it may have been acted upon and no answer will come, and
-        ValueError for a body that is too long or a header that is not the program's to use.
+        not looked at, `Unanswered` if it may have been acted upon and no answer will come,
+        ValueError for a body that is too long or a header that is not the program's to use, and
+        `AmpeException` for headers that cannot travel: an empty name or value, a line end in one.
 
         A checkpoint. Cancelling it cancels the handler, and never waits for that.
         """
@@ -87,7 +89,8 @@ class Peer:
         decides (see `Topics`).
 
         Raises `RemoteError` if the peer publishes nothing, or not this, `NotSent` or `Unanswered`
-        if it has gone, and ValueError for what is no pattern. Entering is a checkpoint.
+        if it has gone, `AllocationFailedException` if too much is queued for it already, and
+        ValueError for what is no pattern. Entering is a checkpoint.
         """
         pattern_tokens(pattern)
         subscription = Subscription(pattern, window)
@@ -96,7 +99,7 @@ class Peer:
             await subscription.wait_confirmed()
             yield subscription
         finally:
-            subscription.leave()
+            subscription.left()
 
     def proxy[P](
         self,
@@ -140,6 +143,15 @@ class Peer:
     def info(self) -> Mapping[str, str]:
         """The text headers that the peer's program gave in its Hello, or in its answer to ours."""
         return self._link.hello
+
+    @property
+    def identity(self) -> PeerInfo:
+        """Who the peer is, as the system and TLS say it: its address, user, certificate.
+
+        What a peer could make up is in `info`. Empty if the connection had ended before this was
+        asked for the first time.
+        """
+        return self._link.identity
 
     @property
     def connected(self) -> bool:

@@ -34,13 +34,21 @@ def make_proxy(call: _Call, protocol: Any, codec: Codec, idempotent: Collection[
     methods: dict[str, Any] = {
         name: _remote(
             call,
-            method_of(function, name, next(iter(inspect.signature(function).parameters))),
+            method_of(function, name, _self_of(function, name)),
             codec,
             name in idempotent,
         )
         for name, function in functions.items()
     }
     return type(f"{protocol.__name__}Proxy", (), {"__slots__": (), **methods})()
+
+
+def _self_of(function: Callable[..., Any], name: str) -> str:
+    """The name of its first parameter, which does not travel. Raises TypeError if it has none."""
+    parameters = inspect.signature(function).parameters
+    if not parameters:
+        raise TypeError(f"{name}(): a method of a class takes self")
+    return next(iter(parameters))
 
 
 def _remote(call: _Call, method: Method, codec: Codec, idempotent: bool) -> Callable[..., Any]:
@@ -53,7 +61,7 @@ def _remote(call: _Call, method: Method, codec: Codec, idempotent: bool) -> Call
         try:
             return codec.decode(answer.body, method.result)
         except ValueError as error:
-            text = f"the answer of {method.name} is none of its: {error}"
+            text = f"the answer of {method.name} is not of its type: {error}"
             raise RemoteError("INTERNAL", text) from error
 
     remote.__name__ = method.name

@@ -20,10 +20,12 @@ from pytofu.peers.streams import OpenedStream
 from pytofu.peers.subscriptions import DEFAULT_WINDOW, Subscription
 from pytofu.peers.topics import pattern_tokens
 from pytofu.public.managers import block
+from pytofu.values.errors import AllocationFailedException
 from pytofu.values.status import AmpeError
 
-# Its own: the state of the program's `random` is the program's.
-_RANDOM: Final = random.Random()
+# Not the program's, whose state is its own; nor one with a state, which forked children would share
+# and so come back together.
+_RANDOM: Final = random.SystemRandom()
 
 
 @attrs.frozen
@@ -60,6 +62,7 @@ class LastingPeer(Peer):
         self._scope = trio.CancelScope()
         # `_link` is the newest that has been open, of use or not; there is one behind `wait_link`.
         self._began = False
+        self._failure: Exception | None = None  # of what ended it before it began
         self._news = trio.Event()  # that there is another or will be none; replaced when set
         self._subscriptions: dict[Subscription, None] = {}
         self._messages = _Messages(self)
@@ -70,7 +73,21 @@ class LastingPeer(Peer):
     async def keep(
         self, open_link: Callable[[], Awaitable[Link]], on_peer: OnPeer | None, backoff: Backoff
     ) -> None:
-        """Connect, again and again, until the peer is closed."""
+        """Connect, again and again, until the peer is closed.
+
+        What the program's `on_peer` raises, or the peer that does not let us in, ends it.
+        """
+        try:
+            await self._keep(open_link, on_peer, backoff)
+        except Exception as error:
+            if self._began:
+                raise
+            self._failure = error  # whoever waits for the first link raises it, as itself
+            self.close()
+
+    async def _keep(
+        self, open_link: Callable[[], Awaitable[Link]], on_peer: OnPeer | None, backoff: Backoff
+    ) -> None:
         with self._scope:
             pauses = backoff.pauses()
             while True:
@@ -99,6 +116,15 @@ class LastingPeer(Peer):
     def _tell(self) -> None:
         self._news.set()
         self._news = trio.Event()
+
+    async def wait_first_link(self) -> None:
+        """Wait until the peer is there. Raises why it never will be."""
+        try:
+            await self.wait_link()
+        except NotSent:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
 
     async def wait_link(self, after: Link | None = None) -> Link:
         """A link on which something can be asked, other than that one.
@@ -165,7 +191,7 @@ class LastingPeer(Peer):
             yield subscription
         finally:
             del self._subscriptions[subscription]
-            subscription.leave()
+            subscription.left()
 
     @protected
     async def signal(self, body: bytes = b"", headers: Mapping[str, str] = NO_HEADERS) -> None:
@@ -219,7 +245,7 @@ def _begin(subscription: Subscription, link: Link) -> None:
         link.asking.subscribe(subscription)
     except NotSent:
         pass
-    except RemoteError as error:
+    except (RemoteError, AllocationFailedException) as error:
         subscription.end(error)
 
 

@@ -11,6 +11,7 @@ from pytofu.patterns.arguments import must_be, must_be_callable
 from pytofu.patterns.result import Err
 from pytofu.peers.arguments import must_be_error, must_be_optional
 from pytofu.peers.codec import Codec
+from pytofu.peers.ctrl_c import coroutine_of
 from pytofu.peers.errors import RemoteError
 from pytofu.peers.incoming import Incoming, Reply
 from pytofu.peers.methods import Method, method_of
@@ -51,7 +52,8 @@ class Service:
         for kind in errors or {}:
             must_be_error("a Service's errors", kind)
         if unknown := set((errors or {}).values()) - CODES:
-            raise ValueError(f"not a code: {', '.join(sorted(unknown))}")
+            wrong, codes = ", ".join(sorted(unknown)), ", ".join(sorted(CODES))
+            raise ValueError(f"not a code: {wrong}; the codes are {codes}")
         self._codecs = {codec.content_type: codec for codec in reversed(codecs)}
         self._first = codecs[0]
         self._errors = dict(errors or {})
@@ -88,8 +90,10 @@ class Service:
     async def __call__(self, peer: Peer, request: Incoming) -> Reply:
         """Answer a request; for `serve` and `connect`."""
         registered = self._methods.get(request.method)
-        if registered is None or request.stream is not None:
+        if registered is None:
             raise RemoteError("UNIMPLEMENTED", f"no method {request.method!r} here")
+        if request.stream is not None:
+            raise RemoteError("UNIMPLEMENTED", f"{request.method!r} is no stream: call it")
         codec = self._codec(request)
         try:
             arguments = codec.decode(request.body, registered.method.arguments)
@@ -100,7 +104,7 @@ class Service:
         if registered.peer_name:
             given[registered.peer_name] = peer
         try:
-            result = await registered.function(**given)
+            result = await coroutine_of(registered.function, registered.function(**given))
         except tuple(self._errors) as error:
             code = next(code for kind, code in self._errors.items() if isinstance(error, kind))
             raise RemoteError(code, str(error)) from error

@@ -15,6 +15,7 @@ from pytofu.peers.flow import WINDOW, ReceiveWindow, frame_cost
 from pytofu.peers.outlet import Outlet
 from pytofu.peers.wire import CREDIT, END, ITEM, PART, PART_LEN, WHOLE, Headers, encoded
 from pytofu.public.checkpoints import light_checkpoints
+from pytofu.values.errors import AmpeException
 from pytofu.values.header import OpCode
 from pytofu.values.message import Message
 
@@ -47,6 +48,7 @@ class Stream:
         self._over = False  # nothing at all will come of the peer
         self._sent_all = False
         self._error: Exception | None = None
+        self._is_in_item = False  # whether the peer has a part of one, and not the rest
 
     # ------------------------------------------------------------------ for programs
 
@@ -58,7 +60,7 @@ class Stream:
         peer has ended the stream, `RemoteError` or `Unanswered` when it failed, and ValueError
         for an item that is too long. A point of cancellation, and a schedule point when it waits
         and at least once in 64 items; cancelled, the item was not sent, or, if it is longer than
-        65,535 bytes and part of it had left, the stream has failed.
+        65,535 bytes and part of it had left, the stream has failed, for the peer too.
         """
         item = payload("item", item)
         if len(item) > self._longest:
@@ -71,14 +73,17 @@ class Stream:
                 while len(item) - start > PART_LEN:
                     part = item[start : start + PART_LEN]
                     await self._send_frame(part, _PART)
+                    self._is_in_item = True
                     start += PART_LEN
                 await self._send_frame(item[start:], _WHOLE)
-            except trio.Cancelled:
-                if start:
-                    self.fail(RemoteError("CANCELLED", "cancelled in the middle of an item"))
-                raise
+                self._is_in_item = False
             except NotSent:
                 self._check_sending()  # says why, if that is known already
+                raise
+            except (trio.Cancelled, KeyboardInterrupt, AmpeException) as error:
+                if self._is_in_item:  # the peer would take what follows for the rest of it
+                    how = "failed" if isinstance(error, AmpeException) else "cancelled"
+                    self.fail(RemoteError("CANCELLED", f"{how} in the middle of an item"))
                 raise
         finally:
             self._turn.release()
@@ -126,9 +131,9 @@ class Stream:
     async def __anext__(self) -> bytes:
         """The next item; the iteration ends when the peer has sent its last.
 
-        Raises `RemoteError` if the peer ended the stream with an error, `Unanswered` if the
-        connection went. A point of cancellation, and a schedule point when it waits and at least
-        once in 64 items; cancelling loses no item.
+        Raises `RemoteError` if the peer ended the stream with an error, or this side did,
+        `Unanswered` if the connection went. A point of cancellation, and a schedule point when it
+        waits and at least once in 64 items; cancelling loses no item.
         """
         if self._items or self._received_all or self._error is not None:
             await self._next_checkpoint()()
@@ -197,6 +202,11 @@ class AcceptedStream(Stream):
     def __init__(self, outlet: Outlet, ident: int, budget: Budget) -> None:
         super().__init__(outlet, ident, OpCode.RESPONSE, budget)
 
+    def check_whole(self) -> None:
+        """Raise `RemoteError` if an item is sent in part: a result would be taken for its rest."""
+        if self._is_in_item:
+            raise RemoteError("CANCELLED", "the handler has ended in the middle of an item")
+
     async def send_result(self, lines: bytes, body: bytes) -> None:
         """End both directions with the handler's result. The last frame needs no credit."""
         start = 0
@@ -227,7 +237,8 @@ class OpenedStream(Stream):
     async def finish(self) -> bytes:
         """Say that no more items follow, and wait for the peer's result.
 
-        Items that nobody has taken are dropped. Raises as `__anext__`. A checkpoint.
+        Items that nobody has taken are dropped, and so are the headers of a `Reply`.
+        Raises as `__anext__`. A checkpoint.
         """
         with suppress(trio.BrokenResourceError):  # the peer was quicker
             await self.send_eof()

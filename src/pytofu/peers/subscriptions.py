@@ -69,9 +69,9 @@ class Subscription:
     async def __anext__(self) -> Incoming:
         """The next message.
 
-        Raises `RemoteError` if the publisher has ended it, and `Unanswered` if the connection
-        went. A point of cancellation, and a schedule point when it waits and at least once in 64
-        messages; cancelling loses none.
+        Raises `RemoteError` if the publisher has ended it or its block was left, and `Unanswered`
+        if the connection went. A point of cancellation, and a schedule point when it waits and at
+        least once in 64 messages; cancelling loses none.
         """
         if self._items or self._error is not None:
             await self._next_checkpoint()()
@@ -92,7 +92,7 @@ class Subscription:
             raise self._error
 
     def begin(self, outlet: Outlet, ident: int, budget: Budget) -> None:
-        """Ask for it on a link, without waiting. Raises `NotSent`."""
+        """Ask for it on a link, without waiting. Raises as `Outlet.post`."""
         if self._outlet is not None:  # of a link that is leaving, and has not ended yet
             self._stop()
             self.interruptions += 1
@@ -146,6 +146,11 @@ class Subscription:
             self.interruptions += 1
         else:
             self.end(error)
+
+    def left(self) -> None:
+        """Its block was left."""
+        self.leave()
+        self.end(RemoteError("CANCELLED", "the subscription's block was left"))
 
     def _stop(self) -> None:
         """Nothing more comes on this link: what has come of an item is of no use."""

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 import attrs
 
 from pytofu.patterns.arguments import must_be
+from pytofu.values.header import MAX_PART_LEN
 from pytofu.values.message import Message
 from pytofu.values.text_headers import TextHeaders
 
@@ -42,10 +43,7 @@ RESERVED: Final = "tofu-"
 LOCAL: Final = "~"
 """What names begin with that are the engine's own."""
 
-REASON: Final = "~reason"
-DETAIL: Final = "~detail"
-
-PART_LEN: Final = 65_535
+PART_LEN: Final = MAX_PART_LEN
 """Bytes of a body that fit one message."""
 
 MAX_BODY: Final = 64 * 1024 * 1024

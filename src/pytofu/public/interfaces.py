@@ -20,12 +20,15 @@ class MessageSource(Protocol):
 
         Raises:
             ShutdownException: the engine is shutting down.
-            AllocationFailedException: no message could be created.
         """
         ...
 
     def put(self, holder: Holder[Message]) -> None:
-        """Take the holder's message, if it has one, back. Never fails."""
+        """Take the holder's message, if it has one, back; the holder is empty then.
+
+        Raises:
+            MessageReleasedError: somebody else has posted it or put it back, which is a bug.
+        """
         ...
 
 
@@ -33,7 +36,7 @@ class MessagePort(Protocol):
     """Sends and receives messages, as `ChannelGroup` does. Source: pattern guide, sections 3, 8."""
 
     def post(self, holder: Holder[Message]) -> BinaryHeader:
-        """Hand the message over for sending, without waiting, and return a copy of its header.
+        """Hand the message over for sending, without waiting, and return its header.
 
         On success the holder is empty; on failure it keeps the message.
 

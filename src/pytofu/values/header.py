@@ -30,8 +30,6 @@ HEADER_STRUCT: Final = struct.Struct(">HBBQHH")
 OPCODE_BITS: Final = 0b0000_1111
 ORIGIN_BIT: Final = 0b0001_0000
 MORE_BIT: Final = 0b0010_0000
-INTERNAL_A_BIT: Final = 0b0100_0000
-INTERNAL_B_BIT: Final = 0b1000_0000
 
 
 class MessageType(IntEnum):
@@ -170,16 +168,10 @@ def _read_proto_byte(byte: int) -> Result[ProtoFields, AmpeError]:
     opcode = byte & OPCODE_BITS
     if opcode > OpCode.WELCOME_RESPONSE:
         return Err(AmpeError.INVALID_OP_CODE)
-    return Ok(
-        ProtoFields(opcode, byte >> 4 & 1, byte >> 5 & 1, byte & INTERNAL_A_BIT, byte >> 7 & 1)
-    )
+    return Ok(ProtoFields(opcode, byte >> 4 & 1, byte >> 5 & 1, byte >> 6 & 1, byte >> 7 & 1))
 
 
 _PROTO_FIELDS: Final = tuple(map(_read_proto_byte, range(256)))
-
-DEFAULT_PROTO_BYTES: Final = tuple(ProtoFields.default(opcode).to_byte() for opcode in OpCode)
-"""The proto byte of a new message, by opcode."""
-
 
 _FIELDS: Final = (
     *("channel_number", "proto_byte", "status", "message_id"),

@@ -13,6 +13,9 @@ from pytofu.values.status import AmpeError
 _NAME_PADDING: Final = b" \t\r\n"
 _VALUE_PADDING: Final = b" \t"
 _FORBIDDEN: Final = re.compile(rb"[\r\n\0]")
+_RULE: Final = (
+    "neither may be empty, or have CR, LF, NUL or half a surrogate pair in it, nor the name a colon"
+)
 
 
 REASON: Final = "~reason"
@@ -90,7 +93,8 @@ class TextHeaders:
         """
         match self.try_append(name, value):
             case Err(error):
-                raise AmpeException.from_error(error, f"not a text header: {name!r}: {value!r}")
+                text = f"not a text header: {name!r}: {value!r}: {_RULE}"
+                raise AmpeException.from_error(error, text)
             case _:
                 return
 
