@@ -21,6 +21,7 @@ cdef class Budget:
     cdef public long long bytes_held
     cdef public long long bytes_begun
     cdef public long long bytes_unfinished
+    cdef public long long eased
     cdef public long long free
     cdef public object initial
     cdef public long long max_bytes
@@ -160,6 +161,8 @@ cdef class ChannelAccount:
         budget.bytes_held -= cost
         if budget.watchers:
             budget.relieve()
-            if self._waiting and (not self.held or self._has_half_its_share()):
-                self._look_for_room()
+            if self._waiting:
+                budget.eased += 1
+                if not self.held or self._has_half_its_share():
+                    self._look_for_room()
         return 0

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 import pytofu
-from pytofu import AllocationStrategy, Holder, OpCode, Options
+from pytofu import AllocationStrategy, AmpeStatus, Holder, OpCode, Options
 from tests.support import (
     App,
     End,
@@ -212,6 +212,39 @@ async def test_those_who_wait_for_room_cost_those_who_do_not_nothing(tmp_path: P
         return work
 
     few, many = await work(10), await work(80)
+    assert many.total < 1.3 * few.total, many.most()
+
+
+async def test_those_whose_share_is_used_up_cost_the_others_nothing(tmp_path: Path) -> None:
+    """Whoever waited to receive asked each of them, for each message, whether it had room again."""
+
+    async def work(channels: int) -> Work:
+        pool = 8 * channels
+        options = attrs.evolve(
+            _OPTIONS, initial_pool_msgs=pool, max_pool_msgs=pool, channel_share=2.5 / pool
+        )
+        async with open_world("tcp", tmp_path, channels, options) as world:
+            for end in world.clients[1:]:
+                for _ in range(3):
+                    end.post(OpCode.SIGNAL, body=b"x")
+            held: list[pytofu.Message] = []
+            told = 0
+            while told < channels - 1:  # that it is the program who has all of its share
+                message = await world.server.receive()
+                told += message.status is AmpeStatus.POOL_EMPTY
+                held.append(message)
+            assert len(held) == 3 * (channels - 1)
+            await round_trips(world, 1)
+            with counted() as work:
+                await round_trips(world, 50)
+            for message in held:
+                world.put(Holder(message))
+            for _ in range(channels - 1):  # what waited
+                while not (await world.server.event()).body:
+                    pass
+        return work
+
+    few, many = await work(4), await work(64)
     assert many.total < 1.3 * few.total, many.most()
 
 

@@ -96,6 +96,7 @@ class Budget:
         "bytes_begun",
         "bytes_held",
         "bytes_unfinished",
+        "eased",
         "free",
         "initial",
         "max_bytes",
@@ -123,6 +124,8 @@ class Budget:
         """The former of these."""
         self.bytes_held: int = 0
         """Bytes of what is held."""
+        self.eased: int = 0
+        """Messages given back so far of channels that were short at that moment."""
         self.watchers: int = 0
         """Channels that are short, and one while a dry spell lasts: if there are none, nobody
         needs to know what is given back."""
@@ -336,8 +339,10 @@ class ChannelAccount(Account):
         budget.bytes_held -= cost
         if budget.watchers:
             budget.relieve()
-            if self._waiting and (not self.held or self._has_half_its_share()):
-                self._look_for_room()
+            if self._waiting:
+                budget.eased += 1
+                if not self.held or self._has_half_its_share():
+                    self._look_for_room()
 
     def note_unfinished(self, begun: int, unread: int = 0) -> None:
         """So many bytes have arrived now that are no messages yet: of one, or of all that wait."""
