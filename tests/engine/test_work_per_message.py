@@ -1,8 +1,9 @@
 """What a message costs an engine does not grow: with time, with channels, or with what waits.
 
 Counted, not timed (`tests/work.py`): so of pure Python only. What depends on when the system has
-what is ready varies a little from run to run; each bound is three times what was counted, and a
-tenth or less of what was counted where the work grew.
+what is ready varies from run to run by a few per cent, and so does the ratio of what many cost to
+what few do: it may be 1.3. What goes through a reactor that has more to look at may be twice as
+much. Where the work grew it was several times that.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -127,11 +128,14 @@ async def test_the_last_message_costs_what_the_first_one_did(
         before = sizes(*roots)
         with counted() as first:
             await stream(world, 60, body, under_way)
-        await stream(world, 120, body, under_way)
+        with counted() as long:
+            await stream(world, 240, body, under_way)
         with counted() as last:
             await stream(world, 60, body, under_way)
         assert last.total < 1.3 * first.total, last.most()
-        assert all(count <= 16 * 60 for _, count in last.most(1)), last.most()
+        assert long.total < 1.3 * first.total * 240 / 60, long.most()
+        # Four a message with the largest over memory, which has room for no more than one of them.
+        assert long.steps["PollingReactor._serve_again", "rounds"] < 3 * 4 * 240
         assert grown(before, sizes(*roots)) == {}
         nursery.cancel_scope.cancel()
 
@@ -180,6 +184,7 @@ async def test_many_that_bring_much_cost_no_more_a_message_than_few(
 
     few, many = await work(4), await work(96)
     assert many.total < 2 * few.total, many.most()
+    # One of sixteen that are ready is served: no more than so many are looked at for each.
     assert many.steps["Pass.is_over", "calls"] < 16 * 256
 
 
