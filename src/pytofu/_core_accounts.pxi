@@ -1,4 +1,4 @@
-from collections import deque
+from collections import OrderedDict, deque
 
 # Accounts: what is counted for each message. All else of the classes is the pure ones' (`twin`).
 
@@ -19,7 +19,9 @@ cdef class Budget:
     cdef public set _warned
     cdef public object _watching
     cdef public long long bytes_held
+    cdef public long long bytes_begun
     cdef public long long bytes_unfinished
+    cdef public long long eased
     cdef public long long free
     cdef public object initial
     cdef public long long max_bytes
@@ -40,7 +42,7 @@ cdef class Budget:
         self.max_bytes = max_bytes
         self.thread = PyThread_get_thread_ident()
         self._dry = self._watching = False
-        self._waiting = deque()
+        self._waiting = OrderedDict()
         self._warned = set()
         self._loans = _Loans(self)
         self._forgotten = deque()
@@ -108,6 +110,7 @@ cdef class ChannelAccount:
     cdef public long long held
     cdef public object number
     cdef public object spell
+    cdef public long long begun
     cdef public long long unfinished
 
     def __init__(self, Budget budget not None, on_room):
@@ -158,6 +161,8 @@ cdef class ChannelAccount:
         budget.bytes_held -= cost
         if budget.watchers:
             budget.relieve()
-            if self._waiting and (not self.held or self._has_half_its_share()):
-                self._look_for_room()
+            if self._waiting:
+                budget.eased += 1
+                if not self.held or self._has_half_its_share():
+                    self._look_for_room()
         return 0

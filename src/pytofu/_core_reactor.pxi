@@ -30,7 +30,7 @@ def PollingReactor_serve(self):
 cdef serve_many(reactor, list ready, dict sources, now):
     cdef Py_ssize_t at = 0, others = 0
     this, turns = _Pass(), _turns.get(reactor)
-    turns.begin()
+    turns.begin(len(ready))
     for descriptor, events in ready:
         at += 1
         source = sources.get(descriptor)

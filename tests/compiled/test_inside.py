@@ -63,7 +63,7 @@ def counted(
         elif deed == "credit" and held[which]:
             held[which].pop(number % len(held[which])).release()
         elif deed == "note":
-            account.note_unfinished(number)
+            account.note_unfinished(number // 2, number - number // 2)
         elif deed == "wait" and not account._waiting:
             account.wait_for_room()
         elif deed == "stop":

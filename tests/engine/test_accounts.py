@@ -284,6 +284,20 @@ def test_who_has_closed_is_passed_over() -> None:
     assert budget.watchers == 0
 
 
+def test_of_who_has_closed_nothing_is_kept_though_nothing_is_ever_free() -> None:
+    budget = budget_of(1)
+    held = [budget.get(POOL_ONLY)]
+    for _ in range(100):
+        channel = Channel(budget)
+        message, *_ = channel.receive(1)
+        channel.account.wait_for_room()
+        channel.account.close()
+        message.release()
+    assert len(held) == 1
+    assert budget.free == 0
+    assert len(budget._waiting) == 0
+
+
 def test_who_has_got_room_out_of_its_turn_keeps_its_place() -> None:
     budget = budget_of(1)
     one, other, third = (Channel(budget) for _ in range(3))
@@ -314,6 +328,17 @@ def test_bytes_of_unfinished_messages_add_up_over_all_channels() -> None:
     assert (budget.bytes_unfinished, budget.excess) == (81, 11)
     one.close()
     assert budget.bytes_unfinished == 30
+
+
+def test_nobody_has_to_go_for_what_waits_for_room() -> None:
+    budget = budget_of(1, max_bytes=80)
+    one, other = Channel(budget).account, Channel(budget).account
+    one.note_unfinished(0, 100)
+    assert (budget.bytes_unfinished, budget.tight, budget.excess) == (100, True, 0)
+    other.note_unfinished(1)
+    assert (budget.bytes_begun, budget.excess) == (1, 31)
+    other.note_unfinished(0, 1)
+    assert (budget.bytes_begun, budget.excess) == (0, 0)
 
 
 def test_a_budget_without_free_messages_is_tight() -> None:

@@ -137,6 +137,22 @@ def test_who_waits_for_a_channel_to_close_is_called_once() -> None:
     assert calls == ["one", "again", "then"]
 
 
+async def test_who_asks_again_and_again_to_be_called_is_called_once() -> None:
+    """As a listener does for each connection that comes where there is no descriptor."""
+    calls: list[str] = []
+
+    class Listener:
+        def open_doors(self) -> None:
+            calls.append("open")
+
+    admission, _ = admission_of(Options())
+    listener = Listener()
+    for _ in range(3):
+        admission.call_when_not_full(listener.open_doors)
+    admission.closed("")
+    assert calls == ["open"]
+
+
 # ---------------------------------------------------------------------- in clear
 
 

@@ -154,6 +154,19 @@ def test_entries_that_have_lost_their_meaning_do_not_pile_up() -> None:
     assert len(deadlines._entries) < 200
 
 
+def test_a_deadline_that_comes_back_as_it_was_does_not_pile_up() -> None:
+    """As with a clock that stands still: each message that comes in two pieces has the same."""
+    deadlines = Deadlines(Changes())
+    alarms = [Alarm(5.0) for _ in range(3)]
+    for _ in range(100):
+        for alarm in alarms:
+            deadlines.withdraw(alarm)
+            deadlines.expect(alarm)
+    assert len(deadlines._entries) <= 2 * len(alarms) + 2
+    deadlines.strike(5.0)
+    assert [alarm.asked for alarm in alarms] == [[5.0]] * 3
+
+
 def test_a_defect_is_its_owners_alone() -> None:
     class Defective(Alarm):
         handled: BaseException | None = None

@@ -306,9 +306,9 @@ async def test_places_of_others_are_not_saved_for_ever(world: World) -> None:
     heavy.brings_much = True
     turns = Turns()
     for _ in range(10_000):
-        turns.begin()
+        turns.begin(1)
         assert turns.has_one(light)
-    turns.begin()
+    turns.begin(1)
     assert sum(turns.has_one(heavy) for _ in range(1_000)) <= 1 + 257 // 4
 
 

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import OpCode
+from pytofu import OpCode, Peer
 from pytofu.peers.outlet import Outlet
 from tests.peers.pairs import connected, counted, scripted_client, scripted_server, serving
 
@@ -71,6 +71,25 @@ async def test_a_signal_that_is_not_sent_costs_no_credit(monkeypatch: pytest.Mon
                 nursery.cancel_scope.cancel()
         assert (await anext(both.server.messages)).body == b"behind them"
         assert both.client._link._signal_credit == credit - 16 - len(b"behind them")
+
+
+async def test_each_of_many_senders_that_wait_hears_of_the_end() -> None:
+    failed = 0
+
+    async def send(peer: Peer) -> None:
+        nonlocal failed
+        with pytest.raises(ConnectionError):
+            await peer.signal(bytes(60_000))
+        failed += 1
+
+    async with scripted_server() as (peer, script), trio.open_nursery() as nursery:
+        for _ in range(5):
+            await peer.signal(bytes(60_000))
+        for _ in range(10):
+            nursery.start_soon(send, peer)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        script.raw.close()
+    assert failed == 10
 
 
 async def test_a_sender_that_waits_hears_of_the_end() -> None:

@@ -195,6 +195,28 @@ async def test_send_waits_for_the_slow_ones() -> None:
             assert (message.body, message.missed) == (b"%d" % number, 0)
 
 
+async def test_who_may_not_send_yet_for_another_slow_one_leaves_the_room_to_the_next() -> None:
+    topics = Topics(keep=1)
+    async with (
+        connected(topics=topics) as both,
+        both.client.subscribe("a.*", window=1) as all_of_a,
+        both.client.subscribe("a.x", window=1) as only_x,
+        trio.open_nursery() as nursery,
+    ):
+        for number in (0, 1):  # one is sent, one waits
+            topics.publish("a.x", b"%d" % number)
+        nursery.start_soon(topics.send, "a.x", b"2")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(topics.send, "a.y", b"3")
+        await trio.testing.wait_all_tasks_blocked()
+        bodies: list[bytes] = []
+        for _ in range(3):  # nobody reads on the other
+            bodies.append((await anext(all_of_a)).body)
+            await trio.testing.wait_all_tasks_blocked()
+        assert bodies == [b"0", b"1", b"3"]
+        assert [(await anext(only_x)).body for _ in range(3)] == [b"0", b"1", b"2"]
+
+
 async def test_send_goes_on_when_the_slow_one_leaves_and_may_be_cancelled() -> None:
     topics = Topics(keep=1)
     async with (

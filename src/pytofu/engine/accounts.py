@@ -22,7 +22,7 @@ The words:
 import os
 import warnings
 from _thread import get_ident
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -93,8 +93,10 @@ class Budget:
         "_waiting",
         "_warned",
         "_watching",
+        "bytes_begun",
         "bytes_held",
         "bytes_unfinished",
+        "eased",
         "free",
         "initial",
         "max_bytes",
@@ -118,15 +120,20 @@ class Budget:
         self.max_bytes: int = max_bytes
         self.bytes_unfinished: int = 0
         """Bytes of messages that have begun to arrive, or wait for room, in all channels."""
+        self.bytes_begun: int = 0
+        """The former of these."""
         self.bytes_held: int = 0
         """Bytes of what is held."""
+        self.eased: int = 0
+        """Messages given back so far of channels that were short at that moment."""
         self.watchers: int = 0
         """Channels that are short, and one while a dry spell lasts: if there are none, nobody
         needs to know what is given back."""
         self.thread: int = get_ident()
         """The engine's: all but what any thread may call happens there."""
         self._dry = False  # within a spell
-        self._waiting: deque[ChannelAccount] = deque()  # short of budget, in turn
+        # Short of budget, in turn. The budget can be used up for long: who closes leaves at once.
+        self._waiting: OrderedDict[ChannelAccount, None] = OrderedDict()
         self._loans = _Loans(self)
         self._forgotten: deque[tuple[Account, int]] = deque()
         # Other threads read these at any time. So, but for the flag, none is ever exchanged once
@@ -171,8 +178,11 @@ class Budget:
 
     @property
     def excess(self) -> int:
-        """Bytes of unfinished messages beyond the limit, and an eighth more: somebody has to go."""
-        if self.bytes_unfinished <= self.max_bytes:
+        """Bytes of unfinished messages beyond the limit, and an eighth more: somebody has to go.
+
+        0 if none of them has only begun: who waits for room does not have to, however many wait.
+        """
+        if self.bytes_unfinished <= self.max_bytes or not self.bytes_begun:
             return 0
         return self.bytes_unfinished - self.max_bytes * 7 // 8
 
@@ -186,7 +196,11 @@ class Budget:
 
     def wait(self, account: "ChannelAccount") -> None:
         """Tell `account` when something is free: it is short of budget."""
-        self._waiting.append(account)
+        self._waiting[account] = None
+
+    def wait_no_more(self, account: "ChannelAccount") -> None:
+        """It needs nothing, ever again."""
+        self._waiting.pop(account, None)
 
     def relieve(self) -> None:
         """Something was given back: end the spell, let who waits longest have it."""
@@ -198,7 +212,8 @@ class Budget:
             self._dry = False
             self.watchers -= 1
         while self._waiting and not self.used_up:
-            if self._waiting.popleft().take_turn():
+            account, _ = self._waiting.popitem(last=False)
+            if account.take_turn():
                 return
 
     # ------------------------------------------------------------------ from elsewhere
@@ -260,6 +275,7 @@ class ChannelAccount(Account):
         "_waiting",
         "_queued",
         "_received",
+        "begun",
         "budget",
         "closed",
         "cost",
@@ -280,6 +296,8 @@ class ChannelAccount(Account):
         """Bytes of what is held."""
         self.unfinished: int = 0
         """Bytes that have arrived and are no messages for the application yet."""
+        self.begun: int = 0
+        """Those of a message that is not all there."""
         self.spell: int = 0
         """The last dry spell that the application was told of."""
         self._on_room = on_room
@@ -321,13 +339,17 @@ class ChannelAccount(Account):
         budget.bytes_held -= cost
         if budget.watchers:
             budget.relieve()
-            if self._waiting and (not self.held or self._has_half_its_share()):
-                self._look_for_room()
+            if self._waiting:
+                budget.eased += 1
+                if not self.held or self._has_half_its_share():
+                    self._look_for_room()
 
-    def note_unfinished(self, count: int) -> None:
-        """So many bytes have arrived now that are no messages yet."""
+    def note_unfinished(self, begun: int, unread: int = 0) -> None:
+        """So many bytes have arrived now that are no messages yet: of one, or of all that wait."""
+        count = begun + unread
         self.budget.bytes_unfinished += count - self.unfinished
-        self.unfinished = count
+        self.budget.bytes_begun += begun - self.begun
+        self.unfinished, self.begun = count, begun
 
     @_not_interrupted
     def forget(self, cost: int) -> None:
@@ -379,6 +401,7 @@ class ChannelAccount(Account):
         self.closed = True
         self.note_unfinished(0)
         self.stop_waiting()
+        self.budget.wait_no_more(self)
         self._on_room = _nothing  # the channel's own: else only a collection would free the two
         self.budget.relieve()  # its turn may have come, and it has no use for it any more
 

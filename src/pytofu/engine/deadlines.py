@@ -70,7 +70,9 @@ class Deadlines:
                 self._expected += 1
             timed.alarm = deadline
             if len(self._entries) > 2 * self._expected + _SPARE:
-                self._entries = [entry for entry in self._entries if _counts(entry)]
+                # One of each: more count if its deadline has gone, and come back as it was.
+                newest = {entry[2]: entry for entry in self._entries if _counts(entry)}
+                self._entries = list(newest.values())
                 heapq.heapify(self._entries)
             heapq.heappush(self._entries, (deadline, next(self._order), timed))
             if self._entries[0][2] is timed:

@@ -26,6 +26,7 @@ from pytofu.engine.passes import Pass
 from pytofu.engine.posting import Poster
 from pytofu.engine.queues import SendQueues
 from pytofu.engine.readiness import Readiness
+from pytofu.engine.short_of_share import ShortOfShare
 from pytofu.engine.tasks import TaskReactor
 from pytofu.engine.turns import EndOfTurn
 from pytofu.links.base import Link
@@ -78,7 +79,7 @@ class Group(GroupContext):
         self.mailbox: FairMailBox = FairMailBox()
         self.mailbox.look_at = _TAKEN_WITHOUT_A_LOOK
         self.channels: dict[Channel, None] = {}
-        self.short_of_share: set[Channel] = set()
+        self.short_of_share: ShortOfShare = ShortOfShare(budget)
         self.closing: bool = False
         self.closed: trio.Event = trio.Event()
         self.poster: Poster = Poster(self, numbers, self.mailbox)
@@ -275,7 +276,7 @@ class Group(GroupContext):
 
     def ran_short(self, channel: Channel) -> None:
         """See `GroupContext`."""
-        self.short_of_share.add(channel)
+        self.short_of_share.ran_short(channel)
         if self._receiver_leads:
             self.readiness.ring()
         else:
@@ -367,8 +368,7 @@ class Group(GroupContext):
                 self.budget.collect()
                 self.work()
                 if not mailbox:
-                    for channel in list(self.short_of_share):
-                        channel.receiver_waits()
+                    self.short_of_share.receiver_waits()
                     self.work()
                 if mailbox:
                     continue

@@ -172,7 +172,7 @@ class IoChannel(SendingChannel):
         if reader.kept and received < _SMALL_READ:
             assert self._link is not None
             self._link.acknowledge()
-        account.note_unfinished(reader.kept + reader.unread)
+        account.note_unfinished(reader.kept, reader.unread)
         if account.budget.excess:
             self.group.make_room()
 
@@ -253,7 +253,7 @@ class IoChannel(SendingChannel):
         if messages:
             self._deliver(messages)
         reader = self.conversation.reader
-        self.account.note_unfinished(reader.kept + reader.unread)
+        self.account.note_unfinished(reader.kept, reader.unread)
         self.account.budget.relieve()  # the next that waits, if something is left
 
     # ------------------------------------------------------------------ sending

@@ -31,6 +31,10 @@ _MOST_EVENTS: Final = 256
 _PLACES: Final = 4
 """Of how many others one that brings much takes the place."""
 
+_LOOKS: Final = 16
+"""Of how many that are ready one that brings much has a turn at least: to look at those that have
+to wait must not cost more than to serve those that have not."""
+
 _select: Final[Any] = select
 """For what type checkers know of on other systems only."""
 
@@ -45,29 +49,29 @@ class Turns:
     """Who has a turn in a pass: those that bring much have fewer.
 
     What is read in one go can be a few bytes or a thousand times that, and as much more to do. So
-    each of those that bring much, but for the first in a pass, takes the place of several others.
-    Those that have to wait come first in the next pass, and others that have come meanwhile are in
-    that one as well.
+    each of those that bring much, but for the first few in a pass, takes the place of several
+    others. Those that have to wait come first in the next pass, and others that have come meanwhile
+    are in that one as well.
     """
 
-    __slots__ = ("_is_first", "places")
+    __slots__ = ("_firsts", "places")
 
     def __init__(self) -> None:
-        self._is_first = True
+        self._firsts = 0
         self.places: int = 0
         """Of others, that nobody has taken yet."""
 
-    def begin(self) -> None:
-        """A pass begins."""
-        self._is_first = True
+    def begin(self, ready: int) -> None:
+        """A pass begins, through so many."""
+        self._firsts = 1 + ready // _LOOKS
         self.places = min(self.places, _MOST_EVENTS)
 
     def has_one(self, source: Source) -> bool:
         """Whether it is to be served now."""
         if not source.brings_much:
             self.places += 1
-        elif self._is_first:
-            self._is_first = False
+        elif self._firsts:
+            self._firsts -= 1
         elif self.places >= _PLACES:
             self.places -= _PLACES
         else:
@@ -176,7 +180,7 @@ class PollingReactor(Readiness):
     def _serve_many(self, ready: list[tuple[int, int]]) -> None:
         now = trio.current_time()
         this, rest, turns = Pass(), iter(ready), self._turns
-        turns.begin()
+        turns.begin(len(ready))
         for descriptor, events in rest:
             source = self._source_at(descriptor)
             if source is not None and turns.has_one(source):
@@ -196,7 +200,7 @@ class PollingReactor(Readiness):
     def _serve_again(self, now: float) -> None:
         # Only those that are there now: one that is always ready must not keep the others waiting.
         this, turns = Pass(), self._turns_again
-        turns.begin()
+        turns.begin(len(self._again))
         for _ in range(len(self._again)):
             source, _ = self._again.popitem(last=False)
             if turns.has_one(source):

@@ -1,6 +1,6 @@
 """What the peer asks of this side: requests on one link, and the handlers at work on them."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
@@ -95,7 +95,8 @@ class Answering:
         self._budget = budget
         self._limit = limit
         self._by_id: dict[int, Handling] = {}
-        self._waiting: dict[Handling, None] = {}
+        # A plain dict is slow to find its first: it looks at all that were before.
+        self._waiting: OrderedDict[Handling, None] = OrderedDict()
         self._running: set[Handling] = set()
         self._ready: deque[Handling] = deque()  # those of `_running` that no task has begun
         self._coming = 0  # tasks that have been started for them and have not had their turn

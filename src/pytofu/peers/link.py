@@ -42,7 +42,7 @@ from pytofu.peers.wire import (
 )
 from pytofu.public.ampe import Ampe
 from pytofu.public.channel_group import ChannelGroup
-from pytofu.values.header import HEADER_LEN, OPCODE_BITS, ORIGIN_BIT, OpCode
+from pytofu.values.header import OPCODE_BITS, ORIGIN_BIT, OpCode
 from pytofu.values.holder import Holder
 from pytofu.values.message import Message
 from pytofu.values.peer_info import PeerInfo
@@ -86,6 +86,7 @@ class Link:
         "_plain_id",
         "_said_bye",
         "_signal_credit",
+        "_signal_turn",
         "_signalling",
         "_spawn",
         "answering",
@@ -143,7 +144,8 @@ class Link:
         )
         self.inbox: Inbox = Inbox(self._grant_signals)
         self._signal_credit = WINDOW
-        self._signalling = trio.lowlevel.ParkingLot()
+        self._signal_turn = trio.Lock()
+        self._signalling = trio.lowlevel.ParkingLot()  # where the one whose turn it is waits
         self._idle = trio.lowlevel.ParkingLot()
         self._said_bye = False
         self._companions: set[trio.CancelScope] = set()
@@ -303,17 +305,21 @@ class Link:
             raise ValueError(f"a signal has at most {PART_LEN} bytes")
         lines = encoded(*checked("headers", headers).items())
         self.asking.check_open()
-        while self.features is not None and self._signal_credit <= 0:
-            await self._signalling.park()
-            self.asking.check_open()
-        cost = HEADER_LEN + len(lines) + len(body)
-        self._signal_credit -= cost  # now: others would spend the same while this one waits
+        # One at a time. Credit that comes is for one that waits, not for all to look at; and who
+        # has found some spends it before the next looks, though it had to wait to send.
+        try:  # `acquire` is a schedule point; what follows is enough of one
+            self._signal_turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._signal_turn.acquire()
         try:
-            await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
-        except BaseException:
-            self._signal_credit += cost
-            self._signalling.unpark_all()
-            raise
+            self.asking.check_open()
+            while self.features is not None and self._signal_credit <= 0:
+                await self._signalling.park()
+                self.asking.check_open()
+            header = await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
+            self._signal_credit -= frame_cost(header)  # only now: credit may have come meanwhile
+        finally:
+            self._signal_turn.release()
 
     def _grant_signals(self, credit: int) -> None:
         if self.features is not None:

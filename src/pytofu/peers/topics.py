@@ -1,6 +1,6 @@
 """Topics: what is published, and for each subscriber a queue and a policy for when it is slow."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, Literal, Protocol
@@ -116,7 +116,8 @@ class LatestOfEach:
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
-        self._items: dict[str, Item] = {}
+        # A plain dict is slow to find its first: it looks at all that were before.
+        self._items: OrderedDict[str, Item] = OrderedDict()
 
     def add(self, item: Item) -> int | None:
         """Take one more; see `Waiting`."""
@@ -131,7 +132,7 @@ class LatestOfEach:
 
     def next(self) -> Item:
         """That of the topic that has waited longest."""
-        return self._items.pop(next(iter(self._items)))
+        return self._items.popitem(last=False)[1]
 
     def __len__(self) -> int:
         return len(self._items)
@@ -141,10 +142,17 @@ class Subscriber:
     """The publisher's side of one subscription: sends while there is credit, else keeps."""
 
     def __init__(
-        self, outlet: Outlet, ident: int, pattern: tuple[str, ...], credit: int, waiting: Waiting
+        self,
+        outlet: Outlet,
+        ident: int,
+        pattern: tuple[str, ...],
+        credit: int,
+        waiting: Waiting,
+        keep: int,
     ) -> None:
         self.pattern: tuple[str, ...] = pattern
-        self.room: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
+        self._keep = keep
+        self._senders = trio.lowlevel.ParkingLot()
         self.on_end: Callable[[], None] = lambda: None
         self._outlet = outlet
         self._ident = ident
@@ -155,9 +163,21 @@ class Subscriber:
         self._start = 0
 
     @property
-    def waiting(self) -> int:
-        """How many messages wait for credit."""
-        return len(self._waiting)
+    def is_full(self) -> bool:
+        """Whether as many messages wait for credit as may."""
+        return len(self._waiting) >= self._keep
+
+    async def wait_for_room(self) -> None:
+        """Wait until it may not be full any more; whoever then sends it nothing calls `wake_next`.
+
+        Room for one message wakes one: what is sent then wakes the next if there is more.
+        """
+        await self._senders.park()
+
+    def wake_next(self) -> None:
+        """If there is room, it is for the one that has waited longest."""
+        if not self.is_full:
+            self._senders.unpark()
 
     def offer(self, item: Item) -> None:
         """Send the item, or keep it as the policy has it. Never waits."""
@@ -183,7 +203,7 @@ class Subscriber:
                         break
                     self._current, self._start = self._waiting.next(), 0
                 self._send_part(self._current)
-        self.room.unpark_all()
+        self.wake_next()
 
     def _send_part(self, item: Item) -> None:
         lines = b""
@@ -206,7 +226,7 @@ class Subscriber:
     def end(self, error: RemoteError | None = None) -> None:
         """Send no more, and say why unless the subscriber knows."""
         self.on_end()
-        self.room.unpark_all()
+        self._senders.unpark_all()
         if error is not None:
             self._outlet.tell_error(self._ident, error)
 
@@ -251,9 +271,17 @@ class Topics:
         """
         _item(topic, headers, body)
         await trio.lowlevel.checkpoint()
-        while slow := next((one for one in self._who(topic) if one.waiting >= self._keep), None):
-            await slow.room.park()
+        slow = self._slow(topic)
+        while slow is not None:
+            await slow.wait_for_room()
+            other = self._slow(topic)
+            if other is not None:
+                slow.wake_next()
+            slow = other
         return self.publish(topic, body, headers)
+
+    def _slow(self, topic: str) -> Subscriber | None:
+        return next((one for one in self._who(topic) if one.is_full), None)
 
     def _who(self, topic: str) -> tuple[Subscriber, ...]:
         found = self._interested.get(topic)
@@ -272,7 +300,7 @@ class Topics:
             if self._policy == "latest"
             else OldestDropped(self._keep, refuses=self._policy == "disconnect")
         )
-        subscriber = Subscriber(outlet, ident, pattern_tokens(pattern), credit, waiting)
+        subscriber = Subscriber(outlet, ident, pattern_tokens(pattern), credit, waiting, self._keep)
         self._subscribers[subscriber] = None
         self._interested.clear()
         return subscriber
