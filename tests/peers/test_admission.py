@@ -198,7 +198,9 @@ async def test_a_certificate_is_of_the_peer_that_showed_it() -> None:
     async def handler(peer: Peer, request: Incoming) -> bytes:
         return ",".join(peer.identity.names).encode()
 
-    async with serving(handler, "tls://127.0.0.1:0", tls=server) as where:
-        async with connect(where, tls=client) as peer:
-            assert (await peer.call()).body == b"DNS:worker.example.org"
-            assert peer.identity.names == ("IP Address:127.0.0.1",)
+    async with (
+        serving(handler, "tls://127.0.0.1:0", tls=server) as where,
+        connect(where, tls=client) as peer,
+    ):
+        assert (await peer.call()).body == b"DNS:worker.example.org"
+        assert peer.identity.names == ("IP Address:127.0.0.1",)

@@ -437,31 +437,35 @@ async def test_that_the_peer_is_away_for_long_is_told_once_and_that_it_is_back(
                     told_all.set()
                 yield pause
 
-    async with restartable(echo) as server:
-        async with connect(server.where, reconnect=Watching(0.001, 0.001)) as peer:
-            for row in (1, 2):
-                lines, told_all = 2 * row - 1, trio.Event()
-                await server.down()
-                await told_all.wait()
-                await server.up()
-                await peer.call()
-                assert len(told(caplog)) == 2 * row
-                (level, text), news = told(caplog)[-2:]
-                assert level == "WARNING"
-                assert text.startswith(f"cannot connect to {server.where}: CONNECT_FAILED")
-                assert text.endswith("; trying again until it is there")
-                assert news == ("INFO", "connected again")
+    async with (
+        restartable(echo) as server,
+        connect(server.where, reconnect=Watching(0.001, 0.001)) as peer,
+    ):
+        for row in (1, 2):
+            lines, told_all = 2 * row - 1, trio.Event()
+            await server.down()
+            await told_all.wait()
+            await server.up()
+            await peer.call()
+            assert len(told(caplog)) == 2 * row
+            (level, text), news = told(caplog)[-2:]
+            assert level == "WARNING"
+            assert text.startswith(f"cannot connect to {server.where}: CONNECT_FAILED")
+            assert text.endswith("; trying again until it is there")
+            assert news == ("INFO", "connected again")
 
 
 async def test_a_peer_that_is_away_for_a_moment_is_no_news(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with restartable(echo) as server:
-        async with connect(server.where, reconnect=Backoff(0.001, 60)) as peer:
-            await server.down()
-            await server.up()
-            await peer.call()
+    async with (
+        restartable(echo) as server,
+        connect(server.where, reconnect=Backoff(0.001, 60)) as peer,
+    ):
+        await server.down()
+        await server.up()
+        await peer.call()
     assert told(caplog) == []
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from pytofu.engine.accounts import Budget
 from pytofu.engine.admission import Admission
@@ -18,6 +19,9 @@ from pytofu.protocol.ending import Cause
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
 
+if TYPE_CHECKING:
+    from pytofu.engine.short_of_share import ShortOfShare
+
 
 class GroupContext(ABC):
     """What a channel uses of its group."""
@@ -33,7 +37,7 @@ class GroupContext(ABC):
     channels: "dict[Channel, None]"
     """Those that are open, in the order of coming. No set: with thousands it is three times as
     large."""
-    short_of_share: "set[Channel]"
+    short_of_share: "ShortOfShare"
     """Those that have used up their share of the budget."""
     closing: bool
     """Whether the group is being destroyed."""
