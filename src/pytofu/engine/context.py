@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from pytofu.engine.accounts import Budget
 from pytofu.engine.admission import Admission
@@ -13,14 +12,12 @@ from pytofu.engine.observer import Traffic
 from pytofu.engine.options import Options
 from pytofu.engine.queues import SendQueues
 from pytofu.engine.readiness import Readiness
+from pytofu.engine.short_of_share import ShortOfShare
 from pytofu.links.base import Link
 from pytofu.protocol.conversation import Conversation
 from pytofu.protocol.ending import Cause
 from pytofu.values.message import Message
 from pytofu.values.status import AmpeError
-
-if TYPE_CHECKING:
-    from pytofu.engine.short_of_share import ShortOfShare
 
 
 class GroupContext(ABC):
@@ -37,7 +34,7 @@ class GroupContext(ABC):
     channels: "dict[Channel, None]"
     """Those that are open, in the order of coming. No set: with thousands it is three times as
     large."""
-    short_of_share: "ShortOfShare"
+    short_of_share: "ShortOfShare[Channel]"
     """Those that have used up their share of the budget."""
     closing: bool
     """Whether the group is being destroyed."""

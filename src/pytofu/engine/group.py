@@ -79,7 +79,7 @@ class Group(GroupContext):
         self.mailbox: FairMailBox = FairMailBox()
         self.mailbox.look_at = _TAKEN_WITHOUT_A_LOOK
         self.channels: dict[Channel, None] = {}
-        self.short_of_share: ShortOfShare = ShortOfShare(budget)
+        self.short_of_share: ShortOfShare[Channel] = ShortOfShare(budget)
         self.closing: bool = False
         self.closed: trio.Event = trio.Event()
         self.poster: Poster = Poster(self, numbers, self.mailbox)

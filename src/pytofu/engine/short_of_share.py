@@ -4,11 +4,20 @@ Whoever waits to receive may wait in vain for them: what he holds himself may be
 may have. So they are asked before he does, but only when one of them can have got room.
 """
 
+from typing import Protocol
+
 from pytofu.engine.accounts import Budget
-from pytofu.engine.context import Channel
 
 
-class ShortOfShare(set[Channel]):
+class Asked(Protocol):
+    """A channel, as far as this goes."""
+
+    def receiver_waits(self) -> None:
+        """Whoever receives finds nothing: is there room?"""
+        ...
+
+
+class ShortOfShare[C: Asked](set[C]):
     """A set: to ask whether it is empty, for each message, must cost nothing."""
 
     __slots__ = ("_budget", "_eased")
@@ -18,7 +27,7 @@ class ShortOfShare(set[Channel]):
         self._budget = budget
         self._eased = -1  # the budget's, when none had room; -1: one may have
 
-    def ran_short(self, channel: Channel) -> None:
+    def ran_short(self, channel: C) -> None:
         """Add a channel."""
         self.add(channel)
         self._eased = -1
