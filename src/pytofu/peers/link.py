@@ -111,7 +111,10 @@ class Link:
         """The program's headers of the peer's Hello, or of its answer."""
         self._spawn = spawn
         self.heard: float | None = None
-        """When the last message came, on Trio's clock; noted once a heartbeat has begun."""
+        """When the last message of the peer came, on Trio's clock; noted once a heartbeat has begun.
+
+        What comes back of our own is none: a question that does would be asked again at once.
+        """
         self._own = own
         self._hello_id = hello_id
         # What comes back of our Signals without a header must not look like the last event.
@@ -177,11 +180,11 @@ class Link:
 
         What stays in the holder goes back to the pool.
         """
-        if self.heard is not None:
-            self.heard = trio.current_time()
         header = message.header
         opcode = header.proto_byte & OPCODE_BITS
         from_engine = header.proto_byte & ORIGIN_BIT
+        if self.heard is not None and not from_engine:
+            self.heard = trio.current_time()
         # The length is the wire's: what the engine adds is not in it. Most have no headers.
         headers = read_headers(message) if header.text_headers_len or from_engine else NO_HEADERS
         if from_engine:
