@@ -70,6 +70,7 @@ class Link:
         "_failure_detail",
         "_hello_id",
         "_idle",
+        "_is_bye_awaited",
         "_own",
         "_own_signals",
         "_peer_signals",
@@ -133,6 +134,7 @@ class Link:
         self._signalling = trio.lowlevel.ParkingLot()
         self._idle = trio.lowlevel.ParkingLot()
         self._said_bye = False
+        self._is_bye_awaited = False  # by the peer, until nothing is under way
         self._companions: set[trio.CancelScope] = set()
         # Better than the last event's: how the HelloRequest came back, or why this side gave up.
         self._failure: AmpeStatus | None = None
@@ -303,11 +305,29 @@ class Link:
             self._failure_detail = detail
         self.outlet.tell(OpCode.BYE_SIGNAL)
 
+    @protected
+    async def see_off(self) -> None:
+        """Of a peer that is about to leave: close when nothing is under way, should it not.
+
+        Ends with the link at the latest.
+        """
+        await self._accompany(self._close_when_idle)
+
+    async def _close_when_idle(self) -> None:
+        await self._wait_idle()
+        await trio.sleep(BYE_TIME)
+        with trio.move_on_after(BYE_TIME):
+            await self.bye()
+        self.abort()
+
     def _answer_bye(self, ident: int) -> None:
         self.asking.leave()
-        if self._said_bye or self._is_idle():
+        if not ident:
+            self.abort()  # no answer can have it, and nobody would ever close
+        elif self._said_bye or self._is_idle():
             self.outlet.tell(OpCode.BYE_RESPONSE, ident)
-        else:
+        elif not self._is_bye_awaited:
+            self._is_bye_awaited = True  # one answer is enough, however often it says so
             self._spawn(self._answer_bye_when_idle, ident)
 
     async def _answer_bye_when_idle(self, ident: int) -> None:

@@ -69,9 +69,16 @@ class LastingPeer(Peer):
 
     @protected
     async def keep(
-        self, open_link: Callable[[], Awaitable[Link]], on_peer: OnPeer | None, backoff: Backoff
+        self,
+        open_link: Callable[[], Awaitable[Link]],
+        on_peer: OnPeer | None,
+        backoff: Backoff,
+        nursery: trio.Nursery,
     ) -> None:
-        """Connect, again and again, until the peer is closed."""
+        """Connect, again and again, until the peer is closed.
+
+        In the nursery, which has to be the one that this runs in, links that leave are seen off.
+        """
         with self._scope:
             pauses = backoff.pauses()
             while True:
@@ -86,6 +93,7 @@ class LastingPeer(Peer):
                         raise
                     self._use(link)
                     await link.asking.left.wait()
+                    nursery.start_soon(link.see_off)  # there is another soon
                     if trio.current_time() - began >= backoff.longest:
                         pauses = backoff.pauses()
                 await trio.sleep(next(pauses))
