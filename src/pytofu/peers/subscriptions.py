@@ -57,6 +57,7 @@ class Subscription:
         self._assembly = Assembly(Budget())
         self._first: Headers = {}  # of an item that comes in parts
         self._items: deque[tuple[Incoming, int, ReceiveWindow]] = deque()
+        self._held_back = 0  # of this window: the cost of parts that came while messages waited
         self._readers = trio.lowlevel.ParkingLot()
         self._confirmed = trio.Event()
         self._next_checkpoint = light_checkpoints()
@@ -81,6 +82,9 @@ class Subscription:
             await self._readers.park()
         incoming, cost, window = self._items.popleft()
         self._consumed(cost, window)
+        if not self._items:
+            held_back, self._held_back = self._held_back, 0
+            self._consumed(held_back, self._window)
         return incoming
 
     # ------------------------------------------------------------------ for the link
@@ -98,6 +102,7 @@ class Subscription:
             self.interruptions += 1
         self.ident = ident
         self._window = ReceiveWindow(self._size)
+        self._held_back = 0
         self._assembly = Assembly(budget)
         lines = encoded((SUBSCRIBE, self._pattern), (CREDIT, str(self._size)))
         outlet.post(OpCode.REQUEST, ident, lines)
@@ -124,8 +129,13 @@ class Subscription:
         if self._assembly.too_long:
             self.end(RemoteError("RESOURCE_EXHAUSTED", "a message is too long"))
         elif headers.get(ITEM) == PART:
-            self._consumed(cost, self._window)  # bounded by the longest body instead
+            if self._items:  # a reader that is slow is not to have any number of long messages
+                self._held_back += cost
+            else:
+                self._consumed(cost, self._window)  # bounded by the longest body instead
         else:
+            cost += self._held_back
+            self._held_back = 0
             first, self._first = self._first, {}
             missed = read_count(first.get(MISSED)) or 0
             incoming = Incoming(self._assembly.take(), user_headers(first), missed=missed)
