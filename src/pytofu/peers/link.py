@@ -199,7 +199,8 @@ class Link:
         elif opcode == OpCode.SIGNAL:
             self._signal(message, headers)
         elif opcode == OpCode.HELLO_RESPONSE:
-            self.greeted(headers, "server")
+            if not self.settled.is_set():  # who waits for a slot goes by the first
+                self.greeted(headers, "server")
         elif opcode == OpCode.BYE_REQUEST:
             self._answer_bye(message.message_id)
         if self._budget.left < 0:
