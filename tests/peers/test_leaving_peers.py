@@ -88,6 +88,36 @@ async def test_a_server_that_refuses_and_stays_is_left(
                 await trio.sleep(12)
 
 
+async def test_a_subscription_that_is_refused_is_one_of_the_next_connection() -> None:
+    """As a call is, which is repeated there."""
+    with RawListener(TCP) as listener:
+        where = address_text(listener.client_address)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def refuse_and_publish() -> None:
+                first = await _accepted(listener)
+                with first.raw:
+                    refused = await first.expect(OpCode.REQUEST)
+                    await first.send(OpCode.RESPONSE, refused.message_id, REFUSED)
+                second = await _accepted(listener)
+                with second.raw:
+                    asked = await second.expect(OpCode.REQUEST)
+                    await second.send(OpCode.RESPONSE, asked.message_id, more=1)
+                    topic = b"tofu-topic:a\r\n"
+                    await second.send(OpCode.RESPONSE, asked.message_id, topic, more=1)
+                    await second.expect(OpCode.SIGNAL)
+                    await second.expect(OpCode.BYE_REQUEST)
+                    await second.send(OpCode.BYE_RESPONSE, 1)
+
+            async with (
+                connect(where, reconnect=Backoff(0.001, 0.01)) as peer,
+                peer.subscribe("a") as messages,
+            ):
+                assert (await anext(messages)).topic == "a"
+                assert messages.interruptions == 1
+
+
 async def test_without_reconnect_the_connection_is_the_programs() -> None:
     """Who has refused may still ask."""
     async with scripted_server() as (peer, script), trio.open_nursery() as nursery:

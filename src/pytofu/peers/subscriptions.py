@@ -111,10 +111,9 @@ class Subscription:
     def arrived(self, message: Message, headers: Headers) -> None:
         """Take a frame: the confirmation, a message or a part of one, or the end."""
         if not message.has_more():
-            self.end(
-                error_of(headers, message.payload)
-                or RemoteError("UNAVAILABLE", "the publisher has ended it")
-            )
+            error = error_of(headers, message.payload)
+            # Of one that leaves it is as if it had left: there may be another.
+            self.fail(error or RemoteError("UNAVAILABLE", "the publisher has ended it"))
             return
         self._confirmed.set()
         if TOPIC in headers:
@@ -151,9 +150,10 @@ class Subscription:
 
     def fail(self, error: Exception) -> None:
         """The link has gone, or did not take the request."""
+        began = self._outlet is not None  # and has not been told already that it is over there
         self._stop()
         if self._lasting and isinstance(error, NotSent | Unanswered):
-            self.interruptions += 1
+            self.interruptions += began
         else:
             self.end(error)
 
