@@ -112,7 +112,7 @@ class Link:
         """The program's headers of the peer's Hello, or of its answer."""
         self._spawn = spawn
         self.heard: float | None = None
-        """When the last message of the peer came, on Trio's clock; noted once a heartbeat has begun.
+        """When the peer's last message came, on Trio's clock; noted once a heartbeat has begun.
 
         What comes back of our own is none: a question that does would be asked again at once.
         """
