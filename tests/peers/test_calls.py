@@ -274,6 +274,19 @@ async def test_a_call_to_such_a_peer_that_is_cancelled_sends_nothing_more() -> N
         assert (await script.expect(OpCode.SIGNAL)).body == b"s"
 
 
+async def test_a_second_answer_to_the_hello_changes_nothing() -> None:
+    """Else whoever waits for a slot would not hear of those that it brings."""
+    features = b"tofu-features:server calls=1\r\n"
+    async with scripted_server(features) as (peer, script), trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(peer.call)
+        await trio.testing.wait_all_tasks_blocked()
+        await script.send(OpCode.HELLO_RESPONSE, 1, features)
+        for _ in range(3):
+            asked = await script.expect(OpCode.REQUEST)
+            await script.send(OpCode.RESPONSE, asked.message_id)
+
+
 async def test_connecting_again_and_again_leaves_nothing() -> None:
     async with serving(echo, TCP) as where:
         for _ in range(3):

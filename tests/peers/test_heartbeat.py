@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from pytofu import AmpeStatus, OpCode, Unanswered, connect
+from pytofu import AmpeStatus, OpCode, Peer, Unanswered, connect
 from tests.peers.pairs import connected, scripted_client, scripted_server, serving
 
 
@@ -50,6 +50,28 @@ async def test_a_client_that_stops_is_noticed_too(autojump_clock: trio.testing.M
         await script.expect(OpCode.SIGNAL)
         await script.raw.ending()
         assert trio.current_time() - begin == pytest.approx(3)
+
+
+async def test_a_question_that_comes_back_is_no_sign_of_life(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Behind a Bye nothing is sent: else one would be asked behind the other, at any speed."""
+    features = b"tofu-features:client calls=0 heartbeat=1m\r\n"
+    peers: list[Peer] = []
+
+    async def on_peer(peer: Peer) -> None:
+        peers.append(peer)
+
+    async with (
+        serving(on_peer=on_peer) as where,
+        scripted_client(where, features) as script,
+    ):
+        begin = trio.current_time()
+        await script.send(OpCode.BYE_REQUEST, 5)
+        await script.expect(OpCode.BYE_RESPONSE)
+        await script.raw.ending()
+        assert trio.current_time() - begin <= 0.004
+    assert peers[0].reason is AmpeStatus.COMMUNICATION_FAILED
 
 
 async def test_any_message_is_a_sign_of_life(autojump_clock: trio.testing.MockClock) -> None:

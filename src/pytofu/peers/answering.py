@@ -133,7 +133,7 @@ class Answering:
                 more = False
         if not more and handling.assembly is None:
             handling.body = message.payload
-        elif not self._assemble(handling, message.payload, more):
+        elif not self._assemble(handling, message, more):
             return
         if self.refusing:
             self._reject(handling, _REFUSED, refused=True)
@@ -151,11 +151,11 @@ class Answering:
             self._subscribe(ident, headers)
         return SUBSCRIBE in headers or (not ident and STREAM in headers)
 
-    def _assemble(self, handling: Handling, part: bytes, more: bool) -> bool:
+    def _assemble(self, handling: Handling, message: Message, more: bool) -> bool:
         """Add a part; whether the body is whole, and not too long."""
-        if handling.assembly is None:
-            handling.assembly = Assembly(self._budget)
-        handling.assembly.add(part)
+        if handling.assembly is None:  # its headers wait with it
+            handling.assembly = Assembly(self._budget, message.header.text_headers_len)
+        handling.assembly.add(message.payload)
         if not more and handling.assembly.too_long:
             self._reject(handling, RemoteError("RESOURCE_EXHAUSTED", "the request is too long"))
             return False

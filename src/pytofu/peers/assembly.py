@@ -22,15 +22,19 @@ class Budget:
 
 
 class Assembly:
-    """The parts of one body. Once it is too long nothing is kept of it."""
+    """The parts of one body. Once it is too long nothing is kept of it.
+
+    `headers_len` is how many bytes of text headers are kept with it, which count as well.
+    """
 
     __slots__ = ("_budget", "_held", "_length", "_parts", "too_long")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, headers_len: int = 0) -> None:
         self._budget = budget
         self._parts: list[bytes] = []
         self._length = 0
         self._held = 0
+        self._hold(headers_len)
         self.too_long: bool = False
 
     def add(self, part: bytes, *, last: bool = False) -> bytes | None:
@@ -41,7 +45,7 @@ class Assembly:
             self.drop()
             self._hold(_PART_COST)
             return None
-        if last and not self._parts:  # as nearly always: there is nothing to put together
+        if last and not self._held:  # as nearly always: there is nothing to put together
             self._length = 0
             return part
         self._parts.append(part)

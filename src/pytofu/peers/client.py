@@ -93,7 +93,7 @@ async def connect(
                         await run_program(on_peer, peer)
                 else:
                     peer = LastingPeer()
-                    nursery.start_soon(peer.keep, open_one, on_peer, reconnect)
+                    nursery.start_soon(peer.keep, open_one, on_peer, reconnect, nursery)
                     await peer.wait_first_link()
                 yield peer
                 with trio.move_on_after(BYE_TIME):

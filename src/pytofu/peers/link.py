@@ -80,6 +80,7 @@ class Link:
         "_hello_id",
         "_identity",
         "_idle",
+        "_is_bye_awaited",
         "_own",
         "_own_signals",
         "_peer_signals",
@@ -128,7 +129,10 @@ class Link:
         self._early: list[Holder[Message]] | None = None
         self._spawn = spawn
         self.heard: float | None = None
-        """When the last message came, on Trio's clock; noted once a heartbeat has begun."""
+        """When the peer's last message came, on Trio's clock; noted once a heartbeat has begun.
+
+        What comes back of our own is none: a question that does would be asked again at once.
+        """
         self._own = own
         self._hello_id = hello_id
         # What comes back of our Signals without a header must not look like the last event.
@@ -148,6 +152,7 @@ class Link:
         self._signalling = trio.lowlevel.ParkingLot()  # where the one whose turn it is waits
         self._idle = trio.lowlevel.ParkingLot()
         self._said_bye = False
+        self._is_bye_awaited = False  # by the peer, until nothing is under way
         self._companions: set[trio.CancelScope] = set()
         # Better than the last event's: how the HelloRequest came back, or why this side gave up.
         self._failure: AmpeStatus | None = None
@@ -230,11 +235,11 @@ class Link:
 
         What stays in the holder goes back to the pool.
         """
-        if self.heard is not None:
-            self.heard = trio.current_time()
         header = message.header
         opcode = header.proto_byte & OPCODE_BITS
         from_engine = header.proto_byte & ORIGIN_BIT
+        if self.heard is not None and not from_engine:
+            self.heard = trio.current_time()
         # The length is the wire's: what the engine adds is not in it. Most have no headers.
         headers = read_headers(message) if header.text_headers_len or from_engine else NO_HEADERS
         if from_engine:
@@ -249,7 +254,8 @@ class Link:
         elif opcode == OpCode.SIGNAL:
             self._signal(message, headers)
         elif opcode == OpCode.HELLO_RESPONSE:
-            self._hello_answered(message, headers)
+            if not self.settled.is_set():  # who waits for a slot goes by the first
+                self._hello_answered(message, headers)
         elif opcode == OpCode.BYE_REQUEST:
             self._answer_bye(message.message_id)
         if self._budget.left < 0:
@@ -375,11 +381,29 @@ class Link:
             self._failure_detail = detail
         self.outlet.tell(OpCode.BYE_SIGNAL)
 
+    @protected
+    async def see_off(self) -> None:
+        """Of a peer that is about to leave: close when nothing is under way, should it not.
+
+        Ends with the link at the latest.
+        """
+        await self._accompany(self._close_when_idle)
+
+    async def _close_when_idle(self) -> None:
+        await self._wait_idle()
+        await trio.sleep(BYE_TIME)
+        with trio.move_on_after(BYE_TIME):
+            await self.bye()
+        self.abort()
+
     def _answer_bye(self, ident: int) -> None:
         self.asking.leave()
-        if self._said_bye or self._is_idle():
+        if not ident:
+            self.abort()  # no answer can have it, and nobody would ever close
+        elif self._said_bye or self._is_idle():
             self.outlet.tell(OpCode.BYE_RESPONSE, ident)
-        else:
+        elif not self._is_bye_awaited:
+            self._is_bye_awaited = True  # one answer is enough, however often it says so
             self._spawn(self._answer_bye_when_idle, ident)
 
     async def _answer_bye_when_idle(self, ident: int) -> None:

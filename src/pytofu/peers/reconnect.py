@@ -73,15 +73,20 @@ class LastingPeer(Peer):
 
     @protected
     async def keep(
-        self, open_link: Callable[[], Awaitable[Link]], on_peer: OnPeer | None, backoff: Backoff
+        self,
+        open_link: Callable[[], Awaitable[Link]],
+        on_peer: OnPeer | None,
+        backoff: Backoff,
+        nursery: trio.Nursery,
     ) -> None:
         """Connect, again and again, until the peer is closed.
 
+        In the nursery, which has to be the one that this runs in, links that leave are seen off.
         What the program's `on_peer` raises, or the peer that does not let us in, ends it. What
         cannot work is tried as well, for ever: so what lasts is a warning, once.
         """
         try:
-            await self._keep(open_link, on_peer, backoff)
+            await self._keep(open_link, on_peer, backoff, nursery)
         except Exception as error:
             if self._began:
                 raise
@@ -89,7 +94,11 @@ class LastingPeer(Peer):
             self.close()
 
     async def _keep(
-        self, open_link: Callable[[], Awaitable[Link]], on_peer: OnPeer | None, backoff: Backoff
+        self,
+        open_link: Callable[[], Awaitable[Link]],
+        on_peer: OnPeer | None,
+        backoff: Backoff,
+        nursery: trio.Nursery,
     ) -> None:
         with self._scope:
             pauses = backoff.pauses()
@@ -107,6 +116,7 @@ class LastingPeer(Peer):
                     self._use(link)
                     away.ends()
                     await link.asking.left.wait()
+                    nursery.start_soon(link.see_off)  # there is another soon
                     if trio.current_time() - began >= backoff.longest:
                         pauses = backoff.pauses()
                 except Exception as error:

@@ -40,6 +40,7 @@ class Stream:
         self._window = ReceiveWindow()
         self._credit = WINDOW
         self._items: deque[tuple[bytes, int]] = deque()
+        self._held_back = 0  # the cost of parts that came while whole items waited
         self._readers = trio.lowlevel.ParkingLot()
         self._senders = trio.lowlevel.ParkingLot()
         self._turn = trio.Lock()  # the parts of an item stay together
@@ -144,6 +145,9 @@ class Stream:
                 raise StopAsyncIteration
             await self._readers.park()
         item, cost = self._items.popleft()
+        if not self._items:
+            cost += self._held_back
+            self._held_back = 0
         self._consumed(cost)
         return item
 
@@ -167,10 +171,13 @@ class Stream:
             return
         item = self._assembly.add(message.payload, last=kind != PART)
         if item is not None:
-            self._items.append((item, cost))
+            self._items.append((item, cost + self._held_back))
+            self._held_back = 0
             self._readers.unpark()
         elif self._assembly.too_long:
             self.fail(RemoteError("RESOURCE_EXHAUSTED", "an item is too long"))
+        elif self._items:  # a reader that is slow is not to have any number of long items
+            self._held_back += cost
         else:
             self._consumed(cost)  # bounded by the longest item instead
 

@@ -57,6 +57,7 @@ class Subscription:
         self._assembly = Assembly(Budget())
         self._first: Headers = {}  # of an item that comes in parts
         self._items: deque[tuple[Incoming, int, ReceiveWindow]] = deque()
+        self._held_back = 0  # of this window: the cost of parts that came while messages waited
         self._readers = trio.lowlevel.ParkingLot()
         self._confirmed = trio.Event()
         self._next_checkpoint = light_checkpoints()
@@ -81,6 +82,9 @@ class Subscription:
             await self._readers.park()
         incoming, cost, window = self._items.popleft()
         self._consumed(cost, window)
+        if not self._items:
+            held_back, self._held_back = self._held_back, 0
+            self._consumed(held_back, self._window)
         return incoming
 
     # ------------------------------------------------------------------ for the link
@@ -98,6 +102,7 @@ class Subscription:
             self.interruptions += 1
         self.ident = ident
         self._window = ReceiveWindow(self._size)
+        self._held_back = 0
         self._assembly = Assembly(budget)
         lines = encoded((SUBSCRIBE, self._pattern), (CREDIT, str(self._size)))
         outlet.post(OpCode.REQUEST, ident, lines)
@@ -106,10 +111,9 @@ class Subscription:
     def arrived(self, message: Message, headers: Headers) -> None:
         """Take a frame: the confirmation, a message or a part of one, or the end."""
         if not message.has_more():
-            self.end(
-                error_of(headers, message.payload)
-                or RemoteError("UNAVAILABLE", "the publisher has ended it")
-            )
+            error = error_of(headers, message.payload)
+            # Of one that leaves it is as if it had left: there may be another.
+            self.fail(error or RemoteError("UNAVAILABLE", "the publisher has ended it"))
             return
         self._confirmed.set()
         if TOPIC in headers:
@@ -122,6 +126,8 @@ class Subscription:
             return
         body = self._assembly.add(message.payload, last=headers.get(ITEM) != PART)
         if body is not None:
+            cost += self._held_back
+            self._held_back = 0
             first, self._first = self._first, {}
             missed = read_count(first.get(MISSED)) or 0
             incoming = Incoming(body, user_headers(first), missed=missed)
@@ -130,6 +136,8 @@ class Subscription:
             self._readers.unpark()
         elif self._assembly.too_long:
             self.end(RemoteError("RESOURCE_EXHAUSTED", "a message is too long"))
+        elif self._items:  # a reader that is slow is not to have any number of long messages
+            self._held_back += cost
         else:
             self._consumed(cost, self._window)  # bounded by the longest body instead
 
@@ -141,9 +149,10 @@ class Subscription:
 
     def fail(self, error: Exception) -> None:
         """The link has gone, or did not take the request."""
+        began = self._outlet is not None  # and has not been told already that it is over there
         self._stop()
         if self._lasting and isinstance(error, NotSent | Unanswered):
-            self.interruptions += 1
+            self.interruptions += began
         else:
             self.end(error)
 
