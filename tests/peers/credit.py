@@ -16,4 +16,4 @@ def is_all_for_signals_there(sender: Link, receiver: Link) -> bool:
     """The same, of what belongs to no call."""
     inbox = receiver.inbox
     unread = sum(cost for _, cost, credited in inbox._items if credited)
-    return is_all_there(sender._signal_credit, inbox._window, unread)
+    return is_all_there(sender.signalling.credit, inbox._window, unread)

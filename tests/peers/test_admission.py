@@ -132,6 +132,24 @@ async def test_who_is_not_let_in_yet_when_the_server_ends_is_sent_away(
     assert trio.current_time() < 30
 
 
+async def test_who_waits_to_be_let_in_when_the_server_ends_hears_so_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def admit(peer: Peer) -> None:
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery, serving(admit=admit) as where:
+
+        async def come() -> None:
+            with pytest.raises(ConnectError):
+                async with connect(where):
+                    raise AssertionError
+
+        nursery.start_soon(come)
+        await wait_all_tasks_blocked(0.01)
+    assert trio.current_time() < 1
+
+
 async def test_whom_another_server_does_not_let_in() -> None:
     """The convention on the wire, from the other side."""
     done = trio.Event()

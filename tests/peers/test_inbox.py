@@ -58,7 +58,7 @@ async def test_a_signal_that_is_not_sent_costs_no_credit(monkeypatch: pytest.Mon
         await trio.sleep_forever()
 
     async with connected() as both, trio.open_nursery() as others:
-        credit = both.client._link._signal_credit
+        credit = both.client._link.signalling.credit
         with monkeypatch.context() as patch:
             patch.setattr(Outlet, "send", wait)
             async with trio.open_nursery() as nursery:
@@ -70,7 +70,7 @@ async def test_a_signal_that_is_not_sent_costs_no_credit(monkeypatch: pytest.Mon
                 patch.undo()
                 nursery.cancel_scope.cancel()
         assert (await anext(both.server.messages)).body == b"behind them"
-        assert both.client._link._signal_credit == credit - 16 - len(b"behind them")
+        assert both.client._link.signalling.credit == credit - 16 - len(b"behind them")
 
 
 async def test_each_of_many_senders_that_wait_hears_of_the_end() -> None:

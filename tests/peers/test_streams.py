@@ -136,14 +136,14 @@ async def test_credit_that_comes_while_a_frame_is_being_sent_is_not_lost(
         async def granted_meanwhile(outlet: Outlet, *args: Any, **settings: Any) -> BinaryHeader:
             link.asking.granted(3, 1000)
             await trio.lowlevel.checkpoint()
-            link._signal_credit += 1000
+            link.signalling.credit += 1000
             return await send(outlet, *args, **settings)
 
         monkeypatch.setattr(Outlet, "send", granted_meanwhile)
         await stream.send(bytes(84))
         assert stream._credit == WINDOW + 1000 - len(b"tofu-item:whole\r\n") - 100
         await peer.signal(bytes(84))
-        assert link._signal_credit == WINDOW + 2000 - 100
+        assert link.signalling.credit == WINDOW + 2000 - 100
 
 
 async def test_the_handler_ends_its_items_and_reads_on() -> None:

@@ -6,7 +6,6 @@ from typing import Final
 import trio
 
 from pytofu.peers.answering import Answering, Spawn
-from pytofu.peers.arguments import payload
 from pytofu.peers.asking import Asking
 from pytofu.peers.assembly import Budget
 from pytofu.peers.ctrl_c import protected
@@ -18,10 +17,11 @@ from pytofu.peers.errors import (
     error_of,
     to_error,
 )
-from pytofu.peers.flow import WINDOW, frame_cost
+from pytofu.peers.flow import frame_cost
 from pytofu.peers.inbox import Inbox
 from pytofu.peers.incoming import NO_HEADERS, Incoming
 from pytofu.peers.outlet import Outlet
+from pytofu.peers.signalling import Signalling
 from pytofu.peers.wire import (
     ASK,
     CANCEL,
@@ -30,10 +30,8 @@ from pytofu.peers.wire import (
     HEARTBEAT,
     HERE,
     METHOD,
-    PART_LEN,
     Features,
     Headers,
-    checked,
     encoded,
     read_count,
     read_features,
@@ -84,11 +82,7 @@ class Link:
         "_own",
         "_own_signals",
         "_peer_signals",
-        "_plain_id",
         "_said_bye",
-        "_signal_credit",
-        "_signal_turn",
-        "_signalling",
         "_spawn",
         "answering",
         "asking",
@@ -101,6 +95,7 @@ class Link:
         "reason",
         "refusal",
         "settled",
+        "signalling",
     )
 
     def __init__(
@@ -135,8 +130,6 @@ class Link:
         """
         self._own = own
         self._hello_id = hello_id
-        # What comes back of our Signals without a header must not look like the last event.
-        self._plain_id = 1 if hello_id != 1 else 2
         self._budget = Budget()
         # Ids are odd on the connecting side and even on the other: see docs/conventions.md.
         self._own_signals, self._peer_signals = (1, 2) if connecting else (2, 1)
@@ -147,9 +140,9 @@ class Link:
             ampe, self.outlet, self._budget, own.calls, spawn, self._one_is_idle
         )
         self.inbox: Inbox = Inbox(self._grant_signals)
-        self._signal_credit = WINDOW
-        self._signal_turn = trio.Lock()
-        self._signalling = trio.lowlevel.ParkingLot()  # where the one whose turn it is waits
+        # What comes back of our Signals without a header must not look like the last event.
+        plain = 1 if hello_id != 1 else 2
+        self.signalling: Signalling = Signalling(self.asking, self.outlet, plain)
         self._idle = trio.lowlevel.ParkingLot()
         self._said_bye = False
         self._is_bye_awaited = False  # by the peer, until nothing is under way
@@ -208,6 +201,10 @@ class Link:
         for holder in early:
             self.receive(holder.unwrap(), holder)
             self._ampe.put(holder)
+
+    def turn_away(self) -> None:
+        """Say Bye in place of an answer to its Hello."""
+        self.outlet.tell(OpCode.BYE_RESPONSE, self._hello_id)
 
     async def refuse(self, error: RemoteError) -> None:
         """Say in the answer to its Hello that the peer is not let in, and close."""
@@ -272,7 +269,7 @@ class Link:
             self._failure = status
 
     def _is_last_event(self, message: Message, headers: Headers) -> bool:
-        """Whether it is that, and no Signal of ours that comes back (see `_plain_id`)."""
+        """Whether it is that, and no Signal of ours that comes back, for these have another id."""
         return (
             message.opcode is OpCode.SIGNAL
             and message.message_id == self._hello_id
@@ -285,11 +282,10 @@ class Link:
             self.answering.cancel(ident)
         elif HEARTBEAT in headers:
             if headers[HEARTBEAT] == ASK:
-                self.outlet.tell(OpCode.SIGNAL, self._plain_id, _HERE)
+                self.outlet.tell(OpCode.SIGNAL, self.signalling.ident, _HERE)
         elif (credit := read_count(headers.get(CREDIT))) is not None:
             if ident == self._own_signals:
-                self._signal_credit += credit
-                self._signalling.unpark_all()
+                self.signalling.granted(credit)
             elif ident % 2 == self._own_signals % 2:
                 self.asking.granted(ident, credit)
             else:
@@ -301,31 +297,6 @@ class Link:
         incoming = Incoming(message.payload, user_headers(headers), headers.get(METHOD, ""))
         signal = message.opcode is OpCode.SIGNAL
         self.inbox.add(incoming, frame_cost(message.header), credited=signal)
-
-    # ------------------------------------------------------------------ signals
-
-    async def signal(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Send a Signal, waiting while the peer is behind with those it has."""
-        body = payload("body", body)
-        if len(body) > PART_LEN:
-            raise ValueError(f"a signal has at most {PART_LEN} bytes")
-        lines = encoded(*checked("headers", headers).items())
-        self.asking.check_open()
-        # One at a time. Credit that comes is for one that waits, not for all to look at; and who
-        # has found some spends it before the next looks, though it had to wait to send.
-        try:  # `acquire` is a schedule point; what follows is enough of one
-            self._signal_turn.acquire_nowait()
-        except trio.WouldBlock:
-            await self._signal_turn.acquire()
-        try:
-            self.asking.check_open()
-            while self.features is not None and self._signal_credit <= 0:
-                await self._signalling.park()
-                self.asking.check_open()
-            header = await self.outlet.send(OpCode.SIGNAL, self._plain_id, lines, body)
-            self._signal_credit -= frame_cost(header)  # only now: credit may have come meanwhile
-        finally:
-            self._signal_turn.release()
 
     def _grant_signals(self, credit: int) -> None:
         if self.features is not None:
@@ -442,7 +413,7 @@ class Link:
         for early in self._early or ():
             self._ampe.put(early)
         self._early = None
-        self._signalling.unpark_all()
+        self.signalling.close()
         self._one_is_idle()
         for scope in self._companions:
             scope.cancel()

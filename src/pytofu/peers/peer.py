@@ -127,7 +127,7 @@ class Peer:
         Waits while the peer is behind with those that it has. Raises `NotSent`, and ValueError
         for more than 65,535 bytes. A checkpoint; cancelled, nothing was sent.
         """
-        await self._link.signal(headers, body)
+        await self._link.signalling.send(headers, body)
 
     @property
     def messages(self) -> AsyncIterator[Incoming]:

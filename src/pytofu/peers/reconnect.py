@@ -220,7 +220,7 @@ class LastingPeer(Peer):
         while True:
             link = await self.wait_link(link)
             try:
-                await link.signal(headers, body)
+                await link.signalling.send(headers, body)
             except NotSent:
                 continue
             return

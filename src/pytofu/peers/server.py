@@ -183,7 +183,7 @@ class _Accepting:
             own=self._own,
         )
         if self._draining:
-            link.outlet.tell(OpCode.BYE_RESPONSE, ident)
+            link.turn_away()
             return
         self.hub.links[number] = link
         peer = Peer(link)
@@ -239,6 +239,9 @@ class _Accepting:
         for number in self._listeners:
             Outlet(self.hub.ampe, self.hub.chnls, number).tell(OpCode.BYE_SIGNAL)
         links = list(self.hub.links.values())
+        for link in links:
+            if not link.settled.is_set():  # `admit` has not returned
+                link.turn_away()
         end = trio.current_time() + grace
         with trio.CancelScope(deadline=end):  # a handler may need other peers than its own
             async with trio.open_nursery() as nursery:
