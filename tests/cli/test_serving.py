@@ -158,6 +158,18 @@ async def test_a_server_that_is_full_goes_on() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_client_that_leaves_without_hello_is_none() -> None:
+    printed = Printed()
+    async with until_ctrl_c(partial(_echo, [ANY_PORT], printed.output)) as (address,):
+        with await RawPeer.connect(client_address_of(address)) as raw:
+            await raw.send(hello()[:10])
+        with await RawPeer.connect(client_address_of(address)) as raw:
+            await raw.send(hello())
+            assert (await raw.receive_frame()).opcode is OpCode.HELLO_RESPONSE
+        await printed.file.until('"closed"')
+    assert [record["event"] for record in printed.records[1:-1]] == ["opened", "closed"]
+
+
 async def test_a_client_that_aborts_by_signal_on_the_wire() -> None:
     """What is no regular message and needs no answer is left alone."""
     printed = Printed()

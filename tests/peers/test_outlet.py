@@ -16,6 +16,7 @@ from pytofu import (
     OpCode,
     Options,
     Peer,
+    PeerInfo,
     connect,
     open_ampe,
 )
@@ -30,8 +31,10 @@ async def test_nothing_is_taken_from_the_pool_for_what_is_not_posted() -> None:
         outlet = peer._link.outlet
         free = ampe.statistics().pool_free
         assert not outlet.is_closed
+        assert outlet.peer().scheme == "tcp"
         number, outlet.number = outlet.number, 65_534
         assert outlet.is_closed
+        assert outlet.peer() == PeerInfo()
         with pytest.raises(NotSent, match="the channel has closed"):
             outlet.post(OpCode.SIGNAL)
         with pytest.raises(NotSent, match="the channel has closed"):

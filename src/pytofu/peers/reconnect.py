@@ -142,9 +142,8 @@ class LastingPeer(Peer):
         try:
             await self.wait_link()
         except NotSent:
-            if self._failure is not None:
-                raise self._failure from None
-            raise
+            assert self._failure is not None  # the program, which could close it, has it not yet
+            raise self._failure from None
 
     async def wait_link(self, after: Link | None = None) -> Link:
         """A link on which something can be asked, other than that one.

@@ -65,7 +65,7 @@ class Holder[T]:
         return f"<Holder of {self._value!r}>" if self._value is not None else "<Holder, empty>"
 
 
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # pragma: no branch
     # The slot by its public name: read for each message, and a property takes ten times as long
     # where a class has `__getattr__`.
     Holder.value = vars(Holder)["_value"]
