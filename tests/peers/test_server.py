@@ -275,17 +275,22 @@ async def test_one_peer_is_drained() -> None:
 
 async def test_a_server_that_is_full_goes_on() -> None:
     options = Options(max_channels=3)
-    async with open_ampe(options) as ampe, serving(ampe=ampe) as where:
-        async with connect(where) as first, connect(where), trio.open_nursery() as nursery:
+    async with (
+        open_ampe(options) as ampe,
+        serving(ampe=ampe) as where,
+        connect(where) as first,
+        connect(where),
+        trio.open_nursery() as nursery,
+    ):
 
-            async def come_later() -> None:
-                async with connect(where) as third:
-                    assert (await third.call(b"x")).body == b"x"
+        async def come_later() -> None:
+            async with connect(where) as third:
+                assert (await third.call(b"x")).body == b"x"
 
-            nursery.start_soon(come_later)
-            await trio.testing.wait_all_tasks_blocked()
-            assert ampe.statistics().limits_reached["max_channels"] >= 1
-            await first.bye()
+        nursery.start_soon(come_later)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ampe.statistics().limits_reached["max_channels"] >= 1
+        await first.bye()
 
 
 async def test_a_hello_while_draining_is_rejected(autojump_clock: trio.testing.MockClock) -> None:
