@@ -54,6 +54,17 @@ async def test_who_is_not_let_in_hears_why_and_leaves_nothing() -> None:
         assert ampe.statistics().channels == 0
 
 
+async def test_a_refusal_out_of_a_nursery_is_one_too() -> None:
+    async def admit(peer: Peer) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(only_with_token, peer)
+
+    async with serving(admit=admit) as where:
+        with pytest.raises(RemoteError, match="no token that is known"):
+            async with connect(where):
+                raise AssertionError
+
+
 async def test_what_fails_in_admit_is_logged_and_not_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

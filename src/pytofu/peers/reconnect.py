@@ -85,21 +85,6 @@ class LastingPeer(Peer):
         What the program's `on_peer` raises, or the peer that does not let us in, ends it. What
         cannot work is tried as well, for ever: so what lasts is a warning, once.
         """
-        try:
-            await self._keep(open_link, on_peer, backoff, nursery)
-        except Exception as error:
-            if self._began:
-                raise
-            self._failure = error  # whoever waits for the first link raises it, as itself
-            self.close()
-
-    async def _keep(
-        self,
-        open_link: Callable[[], Awaitable[Link]],
-        on_peer: OnPeer | None,
-        backoff: Backoff,
-        nursery: trio.Nursery,
-    ) -> None:
         with self._scope:
             pauses = backoff.pauses()
             away = _Away(backoff.longest)
@@ -121,9 +106,13 @@ class LastingPeer(Peer):
                         pauses = backoff.pauses()
                 except Exception as error:
                     reason = single(error)  # of a nursery that `on_peer` has opened
-                    if not isinstance(reason, ConnectError | NotSent | Unanswered):
+                    if isinstance(reason, ConnectError | NotSent | Unanswered):
+                        away.goes_on(reason)
+                    elif self._began:
                         raise
-                    away.goes_on(reason)
+                    else:
+                        self._failure = error  # who waits for the first link raises it, as itself
+                        self.close()
                 await trio.sleep(next(pauses))
 
     def _use(self, link: Link) -> None:

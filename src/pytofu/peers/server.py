@@ -16,7 +16,7 @@ from pytofu.peers.arguments import (
 )
 from pytofu.peers.calls import log
 from pytofu.peers.ctrl_c import protected, run_program
-from pytofu.peers.errors import NotSent, RemoteError, Unanswered
+from pytofu.peers.errors import NotSent, RemoteError, Unanswered, single
 from pytofu.peers.heartbeat import watch
 from pytofu.peers.hub import Hub
 from pytofu.peers.link import Link
@@ -200,11 +200,12 @@ class _Accepting:
     async def _ask(self, admit: OnPeer, peer: Peer, link: Link, headers: Headers) -> None:
         try:
             await run_program(admit, peer)
-        except RemoteError as error:
-            await link.refuse(error)
-        except Exception:
-            log.exception("admit failed: the peer is sent away")
-            await link.refuse(RemoteError("INTERNAL"))
+        except Exception as error:
+            refusal = single(error)
+            if not isinstance(refusal, RemoteError):
+                log.exception("admit failed: the peer is sent away")
+                refusal = RemoteError("INTERNAL")
+            await link.refuse(refusal)
         else:
             if not self._draining:
                 self._welcome_peer(link, peer, headers)
